@@ -1,0 +1,86 @@
+package schema
+
+// Rung is the step of the match ladder that tied a claim to its payment.
+type Rung string
+
+const (
+	RungNone        Rung = ""
+	RungKey         Rung = "key"         // by payment key: exact
+	RungTransaction Rung = "transaction" // by transaction and every stated field: high
+	RungFields      Rung = "fields"      // by payer, payTo and amount in a window: low
+)
+
+// Link ties a claim to its payment.
+type Link struct {
+	ClaimID Hash
+	Key     Key
+	Rung    Rung
+	Version Version
+	Deleted bool
+}
+
+// Payment is everything known under one payment key, with one verdict. It is a pure function of evidence and one
+// as-of point.
+type Payment struct {
+	Key      Key
+	Decimals uint8
+	Scheme   string
+	Kind     Kind
+
+	Verdict  Verdict
+	Detail   string
+	Finality Finality
+	Findings []string // rule ids, sorted
+	Match    Rung
+
+	PayTo    Address // zero when unknown
+	Gross    Amount
+	Net      Amount
+	Fee      Amount
+	Refunded Amount
+	Claimed  Amount
+	Required Amount
+
+	Resource           string
+	ResourceProvenance string
+	Facilitator        string
+	Settler            Address // the transaction's sender; zero when unknown
+	ErrorClass         ErrorClass
+
+	Transaction      Hash // zero when nothing settled
+	BlockNumber      uint64
+	LogIndex         uint32
+	ClaimTransaction Hash // the transaction that claims name
+	Claims           uint32
+	FirstSeen        int64 // Unix milliseconds; time of the earliest evidence, 0 when none has a time
+	SettledAt        int64 // Unix seconds; 0 when nothing settled
+
+	RuleVersion uint32
+	Open        bool // the passing of time alone can still change it
+	Version     Version
+	Deleted     bool
+}
+
+// Settled holds when money moved on chain under the payment's key.
+func (p *Payment) Settled() bool { return p.SettledAt != 0 }
+
+// Finding is a rule's remark about a payment or a pair of them.
+type Finding struct {
+	Key      Key
+	Rule     string
+	Detail   string
+	Severity Severity
+	Other    string // the other payment's id, claim or facilitator that the remark is about; part of the finding's identity
+	AtRisk   Amount // atomic units
+	Evidence string // one sentence a person can check
+	Version  Version
+	Deleted  bool
+}
+
+// Version orders derived rows: the one judged by newer rules, at a later final block, from more evidence wins. It never holds
+// a clock, so that a worker that saw less cannot overwrite one that saw more.
+type Version struct {
+	Rules    uint16
+	Final    uint64 // final block of the payment's chain at the as-of point, below 2^48
+	Evidence uint64 // evidence batches that all writers had announced at the as-of point
+}

@@ -1,0 +1,116 @@
+package schema
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
+
+	"x402audit/schema/engine"
+)
+
+// Store is a connection to ClickHouse: a server named by a DSN, or the embedded engine on a folder. Both speak the same
+// protocol and the same SQL.
+type Store struct {
+	conn   driver.Conn
+	engine *engine.Engine // nil for a server
+}
+
+// Options name the store. DSN is "embedded:DIR", or a clickhouse://, http:// or https:// address with user, password and database.
+type Options struct {
+	DSN    string
+	Engine engine.Options // of the embedded engine; its Dir comes from the DSN
+}
+
+// ErrDSN is answered for a DSN that names no store.
+var ErrDSN = errors.New(`clickhouse.dsn is neither "embedded:DIR" nor a clickhouse://, http:// or https:// address`)
+
+// Open connects, and starts the embedded engine when the DSN asks for it and no other process runs it on that folder yet.
+func Open(ctx context.Context, o Options) (*Store, error) {
+	if dir, ok := strings.CutPrefix(o.DSN, "embedded:"); ok {
+		o.Engine.Dir = dir
+		o.Engine.ReaderGrants = readerGrants(engine.Database)
+		e, err := engine.Open(ctx, o.Engine)
+		if err != nil {
+			return nil, fmt.Errorf("opening the embedded engine on %s: %w", dir, err)
+		}
+		s, err := connect(ctx, &clickhouse.Options{
+			Addr: []string{e.NativeAddr},
+			Auth: clickhouse.Auth{Database: engine.Database, Username: e.User, Password: e.Password},
+		})
+		if err != nil {
+			return nil, errors.Join(err, e.Close(ctx))
+		}
+		s.engine = e
+		return s, nil
+	}
+	scheme, _, _ := strings.Cut(o.DSN, "://")
+	if !slices.Contains([]string{"clickhouse", "http", "https"}, scheme) {
+		return nil, ErrDSN
+	}
+	options, err := clickhouse.ParseDSN(o.DSN)
+	if err != nil || len(options.Addr) == 0 || options.Addr[0] == "" {
+		return nil, ErrDSN
+	}
+	s, err := connect(ctx, options)
+	if err != nil {
+		return nil, fmt.Errorf("connecting to ClickHouse at %s: %w", strings.Join(options.Addr, ","), err)
+	}
+	return s, nil
+}
+
+func connect(ctx context.Context, o *clickhouse.Options) (*Store, error) {
+	if o.Settings == nil {
+		o.Settings = clickhouse.Settings{}
+	}
+	// Our own async writes would be acknowledged before they are durable.
+	o.Settings["async_insert"] = 0
+	if o.Compression == nil {
+		o.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}
+	}
+	o.DialTimeout = 10 * time.Second
+	o.MaxOpenConns, o.MaxIdleConns = 16, 8
+	conn, err := clickhouse.Open(o)
+	if err != nil {
+		return nil, err
+	}
+	if err := conn.Ping(ctx); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return &Store{conn: conn}, nil
+}
+
+// Conn is the connection, for queries that are no typed read of one table.
+func (s *Store) Conn() driver.Conn { return s.conn }
+
+// Engine is the embedded engine, nil for a server.
+func (s *Store) Engine() *engine.Engine { return s.engine }
+
+// Close ends the connection, and the embedded engine when this process was its last user.
+func (s *Store) Close(ctx context.Context) error {
+	err := s.conn.Close()
+	if s.engine != nil {
+		err = errors.Join(err, s.engine.Close(ctx))
+	}
+	return err
+}
+
+// readerGrants is what the reader role (Grafana) may see: books and evidence, but no raw line, for a raw line can hold a live
+// bearer authorization.
+func readerGrants(database string) []string {
+	var grants []string
+	for _, table := range []string{
+		Blocks.Name, Settlements.Name, Cancellations.Name, Transfers.Name, Transactions.Name, Witnesses.Name, Rejects.Name,
+		Claims.Name, Sightings.Name, Heads.Name, Links.Name, Payments.Name, Findings.Name, Cursors.Name, Coverages.Name,
+		Touches.Name, Questions.Name, Reorgs.Name, Incidents.Name, "schema_migrations",
+		"exceptions", "revenue", "verdicts",
+	} {
+		grants = append(grants, "GRANT SELECT ON "+database+"."+table)
+	}
+	return grants
+}

@@ -1,0 +1,209 @@
+package schema
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/holiman/uint256"
+
+	"x402audit/schema/enginetest"
+)
+
+func TestMain(m *testing.M) { enginetest.Main(m) }
+
+func open(t *testing.T) *Store {
+	t.Helper()
+	s, err := Open(context.Background(), Options{DSN: enginetest.DSN(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close(context.Background()) })
+	if _, err := s.Migrate(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// fill sets every field of a row to something that is not its zero, so that a column that is missing or swapped shows.
+func fill(v reflect.Value, n *uint64) {
+	*n++
+	switch v.Kind() {
+	case reflect.Struct:
+		if _, ok := v.Interface().(uint256.Int); ok {
+			u := uint256.NewInt(*n)
+			u.Lsh(u, 190)
+			v.Set(reflect.ValueOf(*u))
+			return
+		}
+		for i := range v.NumField() {
+			fill(v.Field(i), n)
+		}
+	case reflect.Array:
+		for i := range v.Len() {
+			v.Index(i).SetUint((*n + uint64(i)) % 256)
+		}
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 2, 2))
+		for i := range 2 {
+			fill(v.Index(i), n)
+		}
+	case reflect.String:
+		v.SetString("s" + strings.Repeat("x", int(*n%7)))
+	case reflect.Bool:
+		v.SetBool(true)
+	case reflect.Int64:
+		v.SetInt(1_795_000_000 + int64(*n))
+	default:
+		v.SetUint(*n % 250)
+	}
+}
+
+// roundTrip writes a full row and an empty one twice and reads two rows back, equal.
+func roundTrip[R any](t *testing.T, s *Store, table Table[R]) {
+	t.Helper()
+	ctx := context.Background()
+	var full, empty R
+	n := uint64(0)
+	fill(reflect.ValueOf(&full).Elem(), &n)
+	deleted := reflect.ValueOf(&full).Elem().FieldByName("Deleted")
+	if deleted.IsValid() {
+		deleted.SetBool(false)
+	}
+	for range 2 {
+		if err := table.Insert(ctx, s, []R{full, empty}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rows, err := table.Select(ctx, s, "FINAL", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(rows) != 2 {
+		t.Fatalf("%s: %d rows, want 2", table.Name, len(rows))
+	}
+	found := 0
+	for _, r := range rows {
+		if reflect.DeepEqual(r, full) {
+			found++
+		}
+		if v := reflect.ValueOf(&r).Elem(); v.IsValid() && reflect.DeepEqual(withoutEmptySlices(r), empty) {
+			found++
+		}
+	}
+	if found != 2 {
+		t.Errorf("%s: wrote\n%+v\nand read\n%+v", table.Name, full, rows)
+	}
+}
+
+func withoutEmptySlices[R any](r R) R {
+	v := reflect.ValueOf(&r).Elem()
+	for i := range v.NumField() {
+		if f := v.Field(i); f.Kind() == reflect.Slice && f.Len() == 0 {
+			f.SetZero()
+		}
+	}
+	return r
+}
+
+func TestTables(t *testing.T) {
+	s := open(t)
+	roundTrip(t, s, Blocks)
+	roundTrip(t, s, Settlements)
+	roundTrip(t, s, Cancellations)
+	roundTrip(t, s, Transfers)
+	roundTrip(t, s, Transactions)
+	roundTrip(t, s, Witnesses)
+	roundTrip(t, s, RawLines)
+	roundTrip(t, s, Rejects)
+	roundTrip(t, s, Claims)
+	roundTrip(t, s, Sightings)
+	roundTrip(t, s, Heads)
+	roundTrip(t, s, Links)
+	roundTrip(t, s, Payments)
+	roundTrip(t, s, Findings)
+	roundTrip(t, s, Cursors)
+	roundTrip(t, s, Coverages)
+	roundTrip(t, s, Touches)
+	roundTrip(t, s, Questions)
+	roundTrip(t, s, Reorgs)
+	roundTrip(t, s, Incidents)
+}
+
+// The pid that Go writes is the one that SQL computes, and so is the payment_id.
+func TestPID(t *testing.T) {
+	s, ctx := open(t), context.Background()
+	p := Payment{Key: Key{ChainID: 8453, Token: Address{0xab}, Method: MethodEIP3009, Authorizer: Address{19: 0xcd}, Nonce: Hash{0xef}}}
+	if err := Payments.Insert(ctx, s, []Payment{p}); err != nil {
+		t.Fatal(err)
+	}
+	var id string
+	var pid, computed uint64
+	if err := s.Conn().QueryRow(ctx, "SELECT payment_id, pid, sipHash64(payment_id) FROM payments").Scan(&id, &pid, &computed); err != nil {
+		t.Fatal(err)
+	}
+	if id != p.Key.ID() || pid != computed || pid != p.Key.PID() {
+		t.Errorf("%s has pid %d in SQL and %d in Go; SQL's payment_id is %s", p.Key.ID(), computed, pid, id)
+	}
+}
+
+// A worker that saw less cannot overwrite one that saw more, whichever writes last; a tombstone removes the row.
+func TestVersions(t *testing.T) {
+	s, ctx := open(t), context.Background()
+	write := func(v Verdict, version Version, deleted bool) {
+		t.Helper()
+		if err := Payments.Insert(ctx, s, []Payment{{Verdict: v, Version: version, Deleted: deleted}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(v ...Verdict) {
+		t.Helper()
+		rows, err := Payments.Select(ctx, s, "FINAL", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(rows) != len(v) || len(v) > 0 && rows[0].Verdict != v[0] {
+			t.Errorf("read %+v, want %v", rows, v)
+		}
+	}
+	write(Matched, Version{1, 100, 7}, false)
+	write(Pending, Version{1, 100, 6}, false)
+	write(Pending, Version{1, 99, 1 << 60}, false)
+	want(Matched)
+	write(Unlogged, Version{2, 1, 1}, false)
+	want(Unlogged)
+	write(Unlogged, Version{2, 1, 2}, true)
+	want()
+}
+
+func TestMigrate(t *testing.T) {
+	s, ctx := open(t), context.Background()
+	done, err := s.Migrate(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range done {
+		if m.Applied {
+			t.Errorf("%s was applied twice", m.Name)
+		}
+	}
+	if err := s.Conn().Exec(ctx, "INSERT INTO schema_migrations (number, name, hash) SELECT number, name, unhex(repeat('00', 32)) FROM schema_migrations WHERE number = 1"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Migrate(ctx); err == nil || !strings.Contains(err.Error(), "0001_evidence") {
+		t.Errorf("a changed migration was accepted: %v", err)
+	}
+}
+
+func TestDSN(t *testing.T) {
+	for _, dsn := range []string{"", "data", "postgres://x/y", "embedded"} {
+		if _, err := Open(context.Background(), Options{DSN: dsn}); !errors.Is(err, ErrDSN) {
+			t.Errorf("%q: %v, want ErrDSN", dsn, err)
+		}
+	}
+	if _, err := Open(context.Background(), Options{DSN: "clickhouse://user:secret@127.0.0.1:1/x"}); err == nil || strings.Contains(err.Error(), "secret") {
+		t.Errorf("unreachable server: %v", err)
+	}
+}
