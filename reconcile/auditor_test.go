@@ -1,0 +1,302 @@
+package reconcile
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/holiman/uint256"
+
+	"x402audit/reconcile/match"
+	"x402audit/schema"
+	"x402audit/schema/enginetest"
+)
+
+func TestMain(m *testing.M) { enginetest.Main(m) }
+
+const (
+	base = uint64(8453)
+	noon = int64(1_795_000_000) // Unix seconds
+)
+
+var (
+	usdc   = schema.Address{0xcc}
+	shop   = schema.Address{0x51}
+	signer = schema.Address{0xf1}
+)
+
+func config() match.Config {
+	return match.Config{
+		Chains:       map[uint64]match.Chain{base: {Name: "base", Tokens: map[schema.Address]match.Token{usdc: {Symbol: "USDC", Decimals: 6}}}},
+		Merchants:    match.Merchants{PayTo: map[schema.Address]string{shop: "shop"}},
+		Facilitators: []match.Facilitator{{Name: "A", Signers: []schema.Address{signer}}},
+		Rules:        match.DefaultRules(),
+	}
+}
+
+// books is a database with an auditor over it.
+type books struct {
+	t       *testing.T
+	store   *schema.Store
+	auditor *Auditor
+	seq     map[string]uint64
+}
+
+func newBooks(t *testing.T) *books {
+	t.Helper()
+	ctx := context.Background()
+	store, err := schema.Open(ctx, schema.Options{DSN: enginetest.DSN(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { store.Close(ctx) })
+	if _, err := store.Migrate(ctx); err != nil {
+		t.Fatal(err)
+	}
+	return &books{t, store, New(store, config(), slog.New(slog.DiscardHandler), nil), map[string]uint64{}}
+}
+
+// batch is evidence that one writer writes together.
+type batch struct {
+	writer        string
+	blocks        []schema.Block
+	settlements   []schema.Settlement
+	cancellations []schema.Cancellation
+	transactions  []schema.Transaction
+	witnesses     []schema.Witness
+	claims        []schema.Claim
+	sightings     []schema.Sighting
+	touched       []schema.Touched
+	head          *schema.Head
+}
+
+func insert[R any](b *books, table schema.Table[R], rows []R) {
+	b.t.Helper()
+	if err := table.Insert(context.Background(), b.store, rows); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+func (b *books) write(x batch) {
+	b.t.Helper()
+	insert(b, schema.Blocks, x.blocks)
+	insert(b, schema.Settlements, x.settlements)
+	insert(b, schema.Cancellations, x.cancellations)
+	insert(b, schema.Transactions, x.transactions)
+	insert(b, schema.Witnesses, x.witnesses)
+	insert(b, schema.Claims, x.claims)
+	insert(b, schema.Sightings, x.sightings)
+	b.seq[x.writer]++
+	touched := append([]schema.Touched{{Kind: schema.TouchHead}}, x.touched...)
+	for i := range touched {
+		touched[i].Writer, touched[i].Seq = x.writer, b.seq[x.writer]
+	}
+	insert(b, schema.Touches, touched)
+	if x.head != nil {
+		x.head.Seq = b.seq[x.writer]
+		insert(b, schema.Heads, []schema.Head{*x.head})
+		insert(b, schema.Coverages, []schema.Coverage{{ChainID: base, How: "logs", ToBlock: x.head.Final.Number}})
+	}
+}
+
+func (b *books) sweep() Summary {
+	b.t.Helper()
+	s, err := b.auditor.Sweep(context.Background())
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return s
+}
+
+// read gives the derived tables without their versions.
+func (b *books) read() (payments []schema.Payment, findings []schema.Finding, links []schema.Link) {
+	b.t.Helper()
+	ctx := context.Background()
+	var err error
+	if payments, err = schema.Payments.Select(ctx, b.store, "FINAL ORDER BY payment_id", nil); err != nil {
+		b.t.Fatal(err)
+	}
+	if findings, err = schema.Findings.Select(ctx, b.store, "FINAL ORDER BY chain_id, token, method, authorizer, nonce, rule, other", nil); err != nil {
+		b.t.Fatal(err)
+	}
+	if links, err = schema.Links.Select(ctx, b.store, "FINAL ORDER BY claim_id", nil); err != nil {
+		b.t.Fatal(err)
+	}
+	for i := range payments {
+		payments[i] = normal(payments[i])
+		payments[i].Version = schema.Version{}
+	}
+	for i := range findings {
+		findings[i].Version = schema.Version{}
+	}
+	for i := range links {
+		links[i].Version = schema.Version{}
+	}
+	return payments, findings, links
+}
+
+func word(kind byte, n uint64) (h schema.Hash) {
+	h[0] = kind
+	binary.BigEndian.PutUint64(h[24:], n)
+	return h
+}
+
+func head(final int64) *schema.Head {
+	at := func(t int64) schema.BlockRef {
+		return schema.BlockRef{Number: uint64(t - noon + 86400), Hash: word('b', uint64(t-noon+86400)), Time: t}
+	}
+	return &schema.Head{ChainID: base, Latest: at(final + 20), Safe: at(final + 10), Final: at(final)}
+}
+
+// history is a random course of events: settlements in batches, reorganizations, cancellations, claims with and without keys, read in any
+// order and more than once, and a chain that moves on.
+func history(r *rand.Rand) (batches []batch) {
+	now := noon
+	payer := func() schema.Address { return schema.Address{0xa0 + byte(r.IntN(4))} }
+	version := uint64(0)
+	var claims []batch
+	for n := range uint64(24) {
+		now += int64(r.IntN(30)) + 1
+		k := schema.Key{ChainID: base, Token: usdc, Method: schema.MethodEIP3009, Authorizer: payer(), Nonce: word('n', n)}
+		tx := word('t', n-n%uint64(1+r.IntN(3))) // sometimes several in one transaction
+		touch := []schema.Touched{{Kind: schema.TouchPayment, Key: k}, {Kind: schema.TouchTransaction, Key: schema.Key{ChainID: base}, Transaction: tx}}
+		number := uint64(now - noon + 86400)
+		block := schema.Block{ChainID: base, Number: number, Hash: word('b', number), Time: now, Canonical: true}
+		amount := uint64(1000 + 100*r.IntN(2))
+
+		settled := r.IntN(6) > 0
+		if settled {
+			version++
+			block.Version = version
+			batches = append(batches, batch{
+				writer: "chain:8453", blocks: []schema.Block{block}, touched: touch, head: head(now - int64(r.IntN(100))),
+				settlements: []schema.Settlement{{
+					ChainID: base, BlockNumber: number, BlockHash: block.Hash, BlockTime: now, Transaction: tx, LogIndex: uint32(n), Token: usdc, Authorizer: k.Authorizer,
+					Nonce: k.Nonce, Pairing: schema.Paired, To: shop, Amount: *uint256.NewInt(amount),
+				}},
+			})
+			if r.IntN(8) == 0 {
+				version++
+				block.Version, block.Canonical = version, false
+				batches = append(batches, batch{writer: "chain:8453", blocks: []schema.Block{block}, touched: touch})
+			}
+			if r.IntN(4) > 0 { // the receipt comes later, or never
+				claims = append(claims, batch{writer: "answers", touched: touch, transactions: []schema.Transaction{{
+					ChainID: base, Hash: tx, BlockNumber: number, BlockHash: block.Hash, BlockTime: now, Succeeded: true, Sender: signer,
+				}}})
+			}
+		} else if r.IntN(3) == 0 {
+			version++
+			block.Version = version
+			batches = append(batches, batch{writer: "chain:8453", blocks: []schema.Block{block}, touched: touch[:1], head: head(now - 10), cancellations: []schema.Cancellation{{
+				ChainID: base, BlockNumber: number, BlockHash: block.Hash, BlockTime: now, Transaction: tx, LogIndex: uint32(n), Token: usdc, Authorizer: k.Authorizer, Nonce: k.Nonce,
+			}}})
+		}
+		for i := range uint64(r.IntN(4)) {
+			c := schema.Claim{
+				ID: word('c', n*10+i), Facilitator: "A", Role: schema.RoleFacilitator, Outcome: schema.OutcomeSuccess, EventTime: (now + int64(r.IntN(60))) * 1000,
+				Key: k, Keyed: true, Scheme: "exact", Kind: schema.KindCharge, Transaction: tx, Payer: k.Authorizer, PayTo: shop, Amount: schema.Units(amount),
+				Required: schema.Units(1000), ValidBefore: uint64(now + 300), RequirementsResource: fmt.Sprintf("https://shop.example/%d", r.IntN(2)),
+			}
+			switch r.IntN(5) {
+			case 0:
+				c.Outcome, c.Transaction, c.ErrorClass = schema.OutcomeOpen, schema.Hash{}, schema.ErrorTimeout
+			case 1:
+				c.Keyed, c.Key.Nonce = false, schema.Hash{}
+			case 2:
+				c.Amount = schema.Units(777)
+			}
+			t := []schema.Touched{{Kind: schema.TouchPayment, Key: c.Key}}
+			if !c.Keyed {
+				t = nil
+			}
+			if c.Transaction != (schema.Hash{}) {
+				t = append(t, schema.Touched{Kind: schema.TouchTransaction, Key: schema.Key{ChainID: base}, Transaction: c.Transaction})
+			}
+			claims = append(claims, batch{
+				writer: "log:A", claims: []schema.Claim{c}, touched: t,
+				sightings: []schema.Sighting{{ClaimID: c.ID, Facilitator: "A", Position: schema.Position{Source: "A", File: "a", Offset: n*10 + i}, EventTime: c.EventTime}},
+			})
+		}
+	}
+	// Logs and answers come in any order, at any time, and some of them twice.
+	for _, c := range append(claims, claims[:len(claims)/4]...) {
+		at := r.IntN(len(batches) + 1)
+		batches = append(batches[:at], append([]batch{c}, batches[at:]...)...)
+	}
+	return append(batches, batch{writer: "chain:8453", head: head(now + int64(r.IntN(4000)))})
+}
+
+// However evidence is cut into sweeps, the books come out the same, and a sweep that finds nothing new writes nothing.
+func TestSweepsOfAnySize(t *testing.T) {
+	for seed := range uint64(3) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 402))
+			batches := history(r)
+			often, once := newBooks(t), newBooks(t)
+			for _, x := range batches {
+				once.write(x)
+				often.write(x)
+				if r.IntN(5) == 0 {
+					often.sweep()
+				}
+			}
+			often.sweep()
+			once.sweep()
+			payments, findings, links := often.read()
+			wantPayments, wantFindings, wantLinks := once.read()
+			if len(wantPayments) == 0 || len(payments) != len(wantPayments) {
+				t.Fatalf("%d payments in many sweeps, %d in one", len(payments), len(wantPayments))
+			}
+			for i := range payments {
+				if !reflect.DeepEqual(payments[i], wantPayments[i]) {
+					t.Errorf("in many sweeps\n%+v\nin one\n%+v", payments[i], wantPayments[i])
+				}
+			}
+			if !reflect.DeepEqual(findings, wantFindings) {
+				t.Errorf("findings in many sweeps\n%+v\nin one\n%+v", findings, wantFindings)
+			}
+			if !reflect.DeepEqual(links, wantLinks) {
+				t.Errorf("links in many sweeps\n%+v\nin one\n%+v", links, wantLinks)
+			}
+			if s := once.sweep(); s.Judged != 0 {
+				t.Errorf("nothing new, but %d payments were judged", s.Judged)
+			}
+		})
+	}
+}
+
+// A sweep that is cut short anywhere is done again whole: the cursor comes last.
+func TestSweepCutShort(t *testing.T) {
+	b := newBooks(t)
+	for _, x := range history(rand.New(rand.NewPCG(9, 402))) {
+		b.write(x)
+	}
+	whole := newBooks(t)
+	for _, x := range history(rand.New(rand.NewPCG(9, 402))) {
+		whole.write(x)
+	}
+	whole.sweep()
+	for _, table := range []string{schema.Payments.Name, schema.Findings.Name, schema.Links.Name, schema.Questions.Name, schema.Cursors.Name} {
+		if err := b.store.Conn().Exec(context.Background(), "RENAME TABLE "+table+" TO away"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := b.auditor.Sweep(context.Background()); err == nil || !strings.Contains(err.Error(), table) {
+			t.Fatalf("a sweep without %s: %v", table, err)
+		}
+		if err := b.store.Conn().Exec(context.Background(), "RENAME TABLE away TO "+table); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.sweep()
+	payments, findings, _ := b.read()
+	wantPayments, wantFindings, _ := whole.read()
+	if !reflect.DeepEqual(payments, wantPayments) || !reflect.DeepEqual(findings, wantFindings) {
+		t.Error("cut short, the books differ")
+	}
+}

@@ -1,0 +1,105 @@
+// Package findings remarks on payments: what a verdict alone does not say. Each rule is one file with its entry in the catalogue and a pure
+// function over the cases of whole payers; Find runs them all. A finding is known by its payment, its rule and what else it is about, so that
+// finding it again is no second finding.
+package findings
+
+import (
+	"cmp"
+	"slices"
+
+	"x402audit/reconcile/match"
+	"x402audit/schema"
+)
+
+// Rule is one entry of the catalogue.
+type Rule struct {
+	ID       string
+	Severity schema.Severity // the usual one; a finding can be milder
+	Meaning  string
+	Evidence string // what it needs
+	AtRisk   string // what the amount at risk is
+	WhatToDo string
+
+	find func(*context, *match.Case) []schema.Finding
+}
+
+// context is what the rules look at beside the case in hand.
+type context struct {
+	cfg   *match.Config
+	payer map[account][]*match.Case // the settled cases of a payer to one payTo, in the order of their first claim
+	known map[string]bool           // facilitators with configured signers
+	owner map[schema.Address]string // signer to facilitator
+}
+
+// account is what paid_twice looks across: one payer's payments in one token to one payTo.
+type account struct {
+	chain               uint64
+	token, payer, payTo schema.Address
+}
+
+// Catalogue lists the rules in the order of their ids.
+func Catalogue() []Rule { return slices.Clone(catalogue) }
+
+var catalogue = []Rule{conflictingClaim, frontRun, invalidSignature, overpaid, paidTwice, replayedAuthorization, underpaid, unknownRecipient, wrongToken}
+
+// Find gives every finding on the cases, sorted, and notes their rules on the payments.
+func Find(cases []match.Case, cfg *match.Config) []schema.Finding {
+	ctx := &context{cfg: cfg, payer: map[account][]*match.Case{}, known: map[string]bool{}, owner: map[schema.Address]string{}}
+	for _, f := range cfg.Facilitators {
+		for _, signer := range f.Signers {
+			ctx.known[f.Name] = true
+			ctx.owner[signer] = f.Name
+		}
+	}
+	for i := range cases {
+		if c := &cases[i]; c.Settlement != nil && c.Settlement.Pairing == schema.Paired {
+			a := accountOf(c)
+			ctx.payer[a] = append(ctx.payer[a], c)
+		}
+	}
+	for _, cs := range ctx.payer {
+		slices.SortFunc(cs, func(a, b *match.Case) int {
+			return cmp.Or(cmp.Compare(firstClaim(a), firstClaim(b)), a.Payment.Key.Compare(b.Payment.Key))
+		})
+	}
+	var all []schema.Finding
+	for i := range cases {
+		c := &cases[i]
+		c.Payment.Findings = nil
+		for _, r := range catalogue {
+			found := r.find(ctx, c)
+			for j := range found {
+				found[j].Key, found[j].Rule = c.Payment.Key, r.ID
+				if found[j].Severity == "" {
+					found[j].Severity = r.Severity
+				}
+			}
+			if len(found) > 0 {
+				c.Payment.Findings = append(c.Payment.Findings, r.ID) // the catalogue is sorted
+				all = append(all, found...)
+			}
+		}
+	}
+	slices.SortStableFunc(all, func(a, b schema.Finding) int {
+		return cmp.Or(a.Key.Compare(b.Key), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Other, b.Other))
+	})
+	return all
+}
+
+func accountOf(c *match.Case) account {
+	k := c.Payment.Key
+	return account{k.ChainID, k.Token, k.Authorizer, c.Payment.PayTo}
+}
+
+// firstClaim is the Unix millisecond of a payment's first claim, 0 when none has a time.
+func firstClaim(c *match.Case) int64 {
+	if len(c.Claims) == 0 {
+		return 0
+	}
+	return c.Claims[0].EventTime // sorted, claims without a time last
+}
+
+// agreeing holds for a success that states nothing else than what settled.
+func agreeing(c *match.Case, x *match.Claim) bool {
+	return x.Outcome == schema.OutcomeSuccess && c.Settlement != nil && c.Settlement.Pairing == schema.Paired && match.Compare(&x.Claim, c.Settlement).Agrees()
+}

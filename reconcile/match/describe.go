@@ -1,0 +1,102 @@
+package match
+
+import (
+	"x402audit/schema"
+)
+
+// describe fills in everything about a payment but its verdict.
+func (j *judge) describe(c *Case) {
+	p, s := &c.Payment, c.Settlement
+	agrees := func(x *Claim) bool {
+		return x.Outcome == schema.OutcomeSuccess && s != nil && s.Pairing == schema.Paired && Compare(&x.Claim, s).Agrees()
+	}
+	c.Lead = lead(c.Claims, s)
+	p.Claims = uint32(len(c.Claims))
+	p.Resource, p.ResourceProvenance = attribute(c.Claims, agrees, j.cfg.Hosts)
+	p.Scheme = "exact"
+	for i := range c.Claims {
+		if t := c.Claims[i].EventTime; t != 0 && (p.FirstSeen == 0 || t < p.FirstSeen) {
+			p.FirstSeen = t
+		}
+	}
+	if l := c.Lead; l != nil {
+		if l.Scheme != "" {
+			p.Scheme = l.Scheme
+		}
+		if l.Kind != "" {
+			p.Kind = l.Kind
+		}
+		p.Facilitator = l.Facilitator
+		p.PayTo = l.PayTo
+		p.Claimed, _ = statedAmount(&l.Claim)
+		p.Required = l.Required
+		p.ClaimTransaction = l.Transaction
+		p.ErrorClass = l.ErrorClass
+		for _, t := range j.byKey[p.Key] {
+			if t.claim.ID == l.ID {
+				p.Match = t.rung
+			}
+		}
+		// Another record may state what the leading one leaves out.
+		for i := range c.Claims {
+			x := &c.Claims[i]
+			if !p.Required.Known {
+				p.Required = x.Required
+			}
+			if p.ClaimTransaction == (schema.Hash{}) {
+				p.ClaimTransaction = x.Transaction
+			}
+			if p.PayTo == (schema.Address{}) {
+				p.PayTo = x.PayTo
+			}
+		}
+	}
+	if s == nil {
+		return
+	}
+	p.Transaction, p.BlockNumber, p.LogIndex, p.SettledAt = s.Transaction, s.BlockNumber, s.LogIndex, s.BlockTime
+	if t := s.BlockTime * 1000; p.FirstSeen == 0 || t < p.FirstSeen {
+		p.FirstSeen = t
+	}
+	if s.Pairing == schema.Paired {
+		stated := schema.Address{}
+		if c.Lead != nil {
+			stated = c.Lead.PayTo
+		}
+		p.PayTo = payee(s, stated, &j.cfg.Merchants)
+		p.Gross = schema.Of(s.Amount)
+		p.Net = Net(s, p.PayTo)
+		p.Fee = p.Gross.Minus(p.Net)
+	}
+	if c.Transaction != nil {
+		p.Settler = c.Transaction.Sender
+		if p.Facilitator == "" {
+			p.Facilitator = j.signers.name[p.Settler]
+		}
+	}
+}
+
+// lead is the claim that a payment is judged by: of the successes the least differing, of those the earliest; without a success the earliest settle claim; else the
+// earliest verify.
+func lead(claims []Claim, s *schema.Settlement) *Claim {
+	var best *Claim
+	rank := func(c *Claim) int {
+		switch c.Outcome {
+		case schema.OutcomeSuccess:
+			if s == nil {
+				return 0
+			}
+			return Compare(&c.Claim, s).weight()
+		case schema.OutcomeVerify:
+			return 101
+		default:
+			return 100
+		}
+	}
+	for i := range claims { // in the order of time: the first of equals stays
+		if best == nil || rank(&claims[i]) < rank(best) {
+			best = &claims[i]
+		}
+	}
+	return best
+}

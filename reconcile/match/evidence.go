@@ -1,0 +1,49 @@
+package match
+
+import (
+	"time"
+
+	"x402audit/schema"
+)
+
+// Evidence is all that is known of the payers that are judged, and of the transactions that keyless claims of theirs name.
+type Evidence struct {
+	AsOf          AsOf
+	Settlements   []schema.Settlement
+	Cancellations []schema.Cancellation
+	Transfers     []schema.Transfer // unpaired ones, in transactions that keyless claims name
+	Claims        []Claim
+	Transactions  []schema.Transaction
+	Witnesses     []schema.Witness
+	Canonical     map[schema.Hash]bool // by block hash; a block that is not listed is not known
+}
+
+// Claim is a claim and the sources in which it was seen, sorted.
+type Claim struct {
+	schema.Claim
+	Sources []string
+}
+
+// AsOf is the point at which evidence is judged.
+type AsOf struct {
+	Heads        map[uint64]schema.Head
+	CoveredSince map[uint64]int64 // per chain: Unix seconds from which every block up to the final one was read; absent: nothing is covered
+	CoveredFrom  map[uint64]uint64
+	Sources      []Source
+	Evidence     uint64 // evidence batches that all writers had announced
+}
+
+// Source is how far one log has been read.
+type Source struct {
+	Name        string
+	Facilitator string
+	First       int64 // Unix milliseconds of its earliest record
+	Last        int64 // of its latest record that is not later than the chain's latest block by more than clockSkew
+	Ended       bool  // read to its end by a run that waits for nothing
+}
+
+// clockSkew is how far ahead of the chain a log's clock may run before its records stop counting for its position.
+const clockSkew = 5 * time.Minute
+
+// LatestRecord is the bound for Source.Last: Unix milliseconds, from the chain's latest block time.
+func LatestRecord(latest int64) int64 { return (latest + int64(clockSkew/time.Second)) * 1000 }

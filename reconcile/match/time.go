@@ -1,0 +1,114 @@
+package match
+
+import (
+	"time"
+
+	"x402audit/schema"
+)
+
+// Details that say how long a verdict waited and on what its proof of absence rests.
+const (
+	DetailLogPassed      = "log_passed"      // every log of the facilitator that reaches the settlement has moved past it
+	DetailLogSilent      = "log_silent"      // the log reaches it, but has not moved past it within unlogged_after
+	DetailNoLog          = "no_log"          // no log covers that time, or the facilitator is unknown
+	DetailStillSpendable = "still_spendable" // the authorization's own deadline has not come yet
+	DetailUnwitnessed    = "unwitnessed"     // absence rests on coverage; no node was asked at a final block
+	DetailIndexHole      = "index_hole"      // a node says used or cancelled, the index has neither
+	DetailNoTime         = "no_time"         // no evidence says when: no deadline can pass
+)
+
+// deadline is the Unix second at which an authorization cannot settle any more, or has waited long enough: its validBefore, or the last
+// claim and open_for, whichever is earlier. Without either it never comes.
+func (j *judge) deadline(claims []Claim, keyed bool) (at int64, known bool) {
+	var last int64
+	for i := range claims {
+		last = max(last, claims[i].EventTime)
+	}
+	openFor := j.cfg.Rules.OpenFor
+	if !keyed {
+		openFor = openForKeyless
+	}
+	if last != 0 {
+		at, known = (last+999)/1000+int64(openFor/time.Second), true
+	}
+	if before := validBefore(claims); before != 0 && (!known || before < at) {
+		at, known = before, true
+	}
+	return at, known
+}
+
+// validBefore is the latest that any claim states: of two terms signed under one nonce the longer stays spendable longer.
+func validBefore(claims []Claim) int64 {
+	var before uint64
+	for i := range claims {
+		before = max(before, claims[i].ValidBefore)
+	}
+	return int64(min(before, 1<<62))
+}
+
+// logWait says whether a missing or failed log may be blamed for a settlement, which takes either that every log of the facilitator whose span
+// covers it has moved past it, or that chain time has.
+func (j *judge) logWait(facilitator string, settledAt, finalTime int64) (over bool, detail string) {
+	at := settledAt * 1000
+	covering, passed := 0, 0
+	for _, s := range j.ev.AsOf.Sources {
+		if facilitator == "" || s.Facilitator != facilitator || s.First == 0 || s.First > at {
+			continue
+		}
+		if at > s.Last && !s.Ended {
+			continue // it ends before: a stalled source is an incident of operation, not the payment's fault
+		}
+		covering++
+		if s.Ended || s.Last-j.cfg.Rules.LogDisorder.Milliseconds() > at {
+			passed++
+		}
+	}
+	switch {
+	case covering > 0 && covering == passed:
+		return true, DetailLogPassed
+	case finalTime < settledAt+int64(j.cfg.Rules.UnloggedAfter/time.Second):
+		return false, ""
+	case covering > 0:
+		return true, DetailLogSilent
+	default:
+		return true, DetailNoLog
+	}
+}
+
+// absence proves that nothing settled under a key: authorizationState answered false at a final block past the deadline, which speaks for all history; else
+// every block since one hour before the earliest evidence was read. A node that knows of a use the index lacks proves nothing.
+func (j *judge) absence(key schema.Key, claims []Claim, deadline int64) (proved bool, detail string) {
+	head := j.ev.AsOf.Heads[key.ChainID]
+	if head.Final.Time < deadline {
+		return false, ""
+	}
+	used := false
+	for _, w := range j.witnesses[key] {
+		switch {
+		case w.Answer == schema.AnswerUnused && w.BlockTime >= deadline:
+			return true, ""
+		case w.Answer == schema.AnswerUsed:
+			used = true
+		}
+	}
+	if used {
+		return false, DetailIndexHole
+	}
+	since, covered := j.ev.AsOf.CoveredSince[key.ChainID]
+	earliest := int64(0)
+	for i := range claims {
+		if t := claims[i].EventTime; t != 0 && (earliest == 0 || t/1000 < earliest) {
+			earliest = t / 1000
+		}
+	}
+	if covered && earliest != 0 && since <= earliest-3600 && j.follows(key) {
+		return true, DetailUnwitnessed
+	}
+	return false, ""
+}
+
+// follows holds when the index reads all events of the key's token.
+func (j *judge) follows(key schema.Key) bool {
+	_, ok := j.cfg.Chains[key.ChainID].Tokens[key.Token]
+	return ok
+}

@@ -1,0 +1,368 @@
+package match
+
+import (
+	"slices"
+
+	"x402audit/schema"
+)
+
+// Details of verdicts.
+const (
+	DetailPairing         = "pairing"           // the AuthorizationUsed has no Transfer of its own
+	DetailUsedAndCanceled = "used_and_canceled" // both events exist for one nonce
+	DetailCandidates      = "candidates"        // a claim fits several settlements
+	DetailFee             = "fee"               // what reached the payTo equals what is stated
+	DetailUptoPartial     = "upto_partial"      // less than the permitted maximum
+	DetailOver            = "over"              // more settled than claimed
+	DetailUnder           = "under"             // less settled than claimed
+	DetailReplaced        = "replaced"          // another transaction of the facilitator's own
+	DetailByStranger      = "by_stranger"       // somebody else's transaction
+	DetailUnknownHash     = "unknown_hash"      // the claimed transaction does not exist
+	DetailDust            = "dust"              // zero or below dust, and unclaimed: anyone can send it
+	DetailNoTransfer      = "no_transfer"       // the named transaction succeeded and holds no settlement of this payment
+	DetailPlainTransfer   = "plain_transfer"    // the named transaction holds a plain Transfer, which this version does not judge
+	DetailSenderUnread    = "sender_unread"     // the sender that decides whether it is ours has not been read yet
+)
+
+// judge gives one payment its verdict: the lines of the closed list in their order, the first that holds. ok is false for what is foreign, or was
+// only ever seen on a dead fork.
+func (j *judge) judge(k schema.Key) (c Case, ok bool) {
+	for _, t := range j.byKey[k] {
+		c.Claims = append(c.Claims, *t.claim)
+	}
+	slices.SortFunc(c.Claims, func(a, b Claim) int { return byTime(&a, &b) })
+	token, followed := j.cfg.Chains[k.ChainID].Tokens[k.Token]
+	c.Known = followed
+	c.Payment = schema.Payment{Key: k, Decimals: token.Decimals, Kind: schema.KindCharge, Finality: schema.FinalityNone, RuleVersion: RuleVersion}
+	c.Cancellation = j.cancellations[k]
+
+	if ss := j.settlements[k]; len(ss) > 0 {
+		c.Settlement = ss[0]
+		c.Transaction = j.transactions[place{k.ChainID, c.Settlement.Transaction}]
+		if len(c.Claims) == 0 {
+			switch j.ours(&c) {
+			case isForeign:
+				return Case{}, false
+			case mayBeOurs:
+				j.describe(&c)
+				j.call(&c, schema.Pending, DetailSenderUnread)
+				j.askReceipt(k.ChainID, c.Settlement.Transaction, 0)
+				return c, true
+			}
+		}
+		j.describe(&c)
+		j.settled(&c, len(ss) > 1)
+	} else {
+		if len(c.Claims) == 0 && !j.deadOnly(&c) {
+			return Case{}, false
+		}
+		j.describe(&c)
+		j.unsettled(&c)
+	}
+	return c, true
+}
+
+func (j *judge) call(c *Case, v schema.Verdict, detail string) {
+	c.Payment.Verdict, c.Payment.Detail = v, detail
+}
+
+type owner int
+
+const (
+	isForeign owner = iota
+	isOurs
+	mayBeOurs
+)
+
+// ours says whether an unclaimed settlement is ours: by its payTo, or because a signer of a facilitator that we operate sent it. Other signers only
+// label.
+func (j *judge) ours(c *Case) owner {
+	s := c.Settlement
+	if j.cfg.Merchants.Has(s.To) {
+		return isOurs
+	}
+	for i := range s.Legs {
+		if j.cfg.Merchants.Has(s.Legs[i].To) && endsAt(s, s.Legs[i].To) {
+			return isOurs
+		}
+	}
+	switch {
+	case !j.signers.anyone:
+		return isForeign
+	case c.Transaction == nil:
+		return mayBeOurs
+	case j.signers.operated[c.Transaction.Sender]:
+		return isOurs
+	}
+	return isForeign
+}
+
+// settled judges a payment whose authorization was used on the canonical chain.
+func (j *judge) settled(c *Case, twice bool) {
+	p, s := &c.Payment, c.Settlement
+	head := j.ev.AsOf.Heads[s.ChainID]
+	switch {
+	case s.BlockNumber <= head.Final.Number:
+		p.Finality = schema.FinalityFinal
+	case s.BlockNumber <= head.Safe.Number:
+		p.Finality = schema.FinalitySafe
+	default:
+		p.Finality = schema.FinalityLatest
+	}
+	p.Open = p.Finality != schema.FinalityFinal
+	if c.Transaction == nil {
+		j.askReceipt(s.ChainID, s.Transaction, 0)
+	}
+
+	lead := c.Lead
+	switch {
+	case s.Pairing != schema.Paired || twice:
+		j.call(c, schema.Ambiguous, DetailPairing)
+	case c.Cancellation != nil:
+		j.call(c, schema.Ambiguous, DetailUsedAndCanceled)
+	case j.candidates[p.Key]:
+		j.call(c, schema.Ambiguous, DetailCandidates)
+	case lead != nil && lead.Outcome == schema.OutcomeSuccess:
+		switch d := Compare(&lead.Claim, s); {
+		case d.Agrees():
+			j.call(c, schema.Matched, agreement(&lead.Claim, s))
+		case d.PayTo:
+			j.call(c, schema.RecipientMismatch, "")
+		case d.Amount > 0:
+			j.call(c, schema.AmountMismatch, DetailOver)
+		case d.Amount < 0:
+			j.call(c, schema.AmountMismatch, DetailUnder)
+		default:
+			j.call(c, schema.TransactionMismatch, j.otherTransaction(c))
+		}
+	default:
+		// A missing or failed log is blamed only when the settlement cannot go away any more and the log has had its time.
+		over, detail := false, ""
+		if p.Finality == schema.FinalityFinal {
+			over, detail = j.logWait(p.Facilitator, s.BlockTime, head.Final.Time)
+		}
+		switch {
+		case !over:
+			j.call(c, schema.Pending, "")
+			p.Open = true
+		case lead != nil && lead.Outcome != schema.OutcomeVerify:
+			j.call(c, schema.FailedButSettled, detail)
+		case len(c.Claims) == 0 && (s.Amount.IsZero() || s.Amount.Lt(&j.cfg.Rules.Dust)):
+			j.call(c, schema.Unlogged, DetailDust)
+		default:
+			j.call(c, schema.Unlogged, detail)
+		}
+		p.Open = p.Open || detail == DetailLogSilent || detail == DetailNoLog
+	}
+}
+
+// agreement is the detail of a match: whether the stated amount is the net, or the permitted maximum.
+func agreement(c *schema.Claim, s *schema.Settlement) string {
+	switch stated, exact := statedAmount(c); {
+	case !stated.Known || stated.Units.Eq(&s.Amount):
+		return ""
+	case !exact:
+		return DetailUptoPartial
+	default:
+		return DetailFee
+	}
+}
+
+// otherTransaction says whose transaction settled instead of the claimed one: the facilitator's own (it replaced it), a stranger's, or, where nobody
+// knows the facilitator's signers, whether the claimed one exists at all.
+func (j *judge) otherTransaction(c *Case) string {
+	s, named := c.Settlement, place{c.Settlement.ChainID, c.Lead.Transaction}
+	if c.Transaction == nil {
+		c.Payment.Open = true
+		return ""
+	}
+	sender := c.Transaction.Sender
+	if j.signers.has[c.Lead.Facilitator] {
+		if j.signers.name[sender] == c.Lead.Facilitator {
+			return DetailReplaced
+		}
+		return DetailByStranger
+	}
+	if t := j.transactions[named]; t != nil {
+		if t.Sender == sender {
+			return DetailReplaced
+		}
+		return DetailByStranger
+	}
+	if _, unknown := j.unknownTx[named]; unknown {
+		return DetailUnknownHash
+	}
+	j.askReceipt(named.chain, named.tx, s.BlockTime)
+	c.Payment.Open = true
+	return ""
+}
+
+// unsettled judges a payment of which the canonical chain shows no settlement.
+func (j *judge) unsettled(c *Case) {
+	p := &c.Payment
+	k := p.Key
+	head := j.ev.AsOf.Heads[k.ChainID]
+	keyed := k.Method != schema.MethodClaim
+
+	if j.candidates[k] {
+		j.call(c, schema.Ambiguous, DetailCandidates)
+		return
+	}
+	if x := c.Cancellation; x != nil && len(c.Claims) > 0 {
+		if x.BlockNumber <= head.Final.Number {
+			j.call(c, schema.Canceled, "")
+			p.Finality = schema.FinalityFinal
+		} else {
+			j.call(c, schema.Pending, "")
+			p.Open = true
+		}
+		return
+	}
+	success := slices.ContainsFunc(c.Claims, func(x Claim) bool { return x.Outcome == schema.OutcomeSuccess })
+	if success && slices.ContainsFunc(c.Claims, noCharge) {
+		j.call(c, schema.Offchain, "")
+		return
+	}
+	deadline, known := j.deadline(c.Claims, keyed)
+	if success {
+		if v, detail, ok := j.namedTransactions(c, deadline); ok {
+			j.call(c, v, detail)
+			p.Finality = schema.FinalityFinal
+			return
+		}
+	}
+	if known && head.Final.Time >= deadline {
+		proved, detail := j.absence(k, c.Claims, deadline)
+		if !proved || detail == DetailUnwitnessed {
+			j.askAbsence(k, c.Claims, deadline)
+		}
+		if !keyed && !proved {
+			proved, detail = j.keylessAbsence(c, deadline)
+		}
+		if proved {
+			if spendable := validBefore(c.Claims) > head.Final.Time; spendable && detail == "" {
+				detail, p.Open = DetailStillSpendable, true
+			}
+			p.Open = p.Open || detail == DetailUnwitnessed
+			p.Finality = schema.FinalityFinal
+			if success {
+				j.call(c, schema.MissingOnchain, detail)
+			} else {
+				j.call(c, schema.Expired, detail)
+			}
+			return
+		}
+		p.Open = true
+		if len(j.dead[k]) == 0 {
+			j.call(c, schema.Pending, detail)
+			return
+		}
+	}
+	p.Open = true
+	switch {
+	case len(j.dead[k]) > 0:
+		j.call(c, schema.Orphaned, "")
+	case !known:
+		j.call(c, schema.Pending, DetailNoTime)
+	default:
+		j.call(c, schema.Pending, p.Detail)
+	}
+}
+
+// noCharge holds for an `upto` success that charged nothing: no chain event belongs to it. An empty hash on an exact payment is not that.
+func noCharge(c Claim) bool {
+	return c.Outcome == schema.OutcomeSuccess && c.Scheme == "upto" && c.Amount.Known && c.Amount.Units.IsZero()
+}
+
+// namedTransactions judges a success by the transactions it names: one that failed in a final block is a revert, one that succeeded there and holds no
+// settlement of this payment is a phantom. Neither needs a deadline. A block that was not read can hold a settlement that the index
+// does not have.
+func (j *judge) namedTransactions(c *Case, deadline int64) (v schema.Verdict, detail string, ok bool) {
+	k := c.Payment.Key
+	final := j.ev.AsOf.Heads[k.ChainID].Final.Number
+	from, covered := j.ev.AsOf.CoveredFrom[k.ChainID]
+	phantom := false
+	for i := range c.Claims {
+		named := c.Claims[i].Transaction
+		if c.Claims[i].Outcome != schema.OutcomeSuccess || named == (schema.Hash{}) {
+			continue
+		}
+		t := j.transactions[place{k.ChainID, named}]
+		switch {
+		case t == nil:
+			j.askReceipt(k.ChainID, named, deadline)
+		case t.BlockNumber > final:
+		case !t.Succeeded:
+			return schema.Reverted, "", true
+		case k.Method == schema.MethodClaim && j.paysPlainly(t, &c.Claims[i]):
+			c.Payment.Detail = DetailPlainTransfer
+			return "", "", false
+		case !j.followsOrAny(k) || covered && t.BlockNumber >= from:
+			phantom = true
+		}
+	}
+	if phantom {
+		return schema.MissingOnchain, DetailNoTransfer, true
+	}
+	return "", "", false
+}
+
+// followsOrAny: a keyless claim that states no token is held against the followed ones; an authorization of a token that is not followed is judged from the receipt alone,
+// in which the index looks for settlements of any token.
+func (j *judge) followsOrAny(k schema.Key) bool {
+	return k.Token == (schema.Address{}) || j.follows(k)
+}
+
+// paysPlainly holds when the transaction moved money to where the claim says without an authorization.
+func (j *judge) paysPlainly(t *schema.Transaction, c *Claim) bool {
+	for i := range j.ev.Transfers {
+		x := &j.ev.Transfers[i]
+		if x.ChainID == t.ChainID && x.Transaction == t.Hash && x.BlockHash == t.BlockHash && (c.PayTo == (schema.Address{}) || c.PayTo == x.To) {
+			return true
+		}
+	}
+	return false
+}
+
+// keylessAbsence proves that nothing settled for a claim without an authorization: every transaction it names failed, holds nothing that fits, or is
+// unknown to a node at a final block past the deadline; where it names none, every block since one hour before was read.
+func (j *judge) keylessAbsence(c *Case, deadline int64) (proved bool, detail string) {
+	chain := c.Payment.Key.ChainID
+	for i := range c.Claims {
+		named := place{chain, c.Claims[i].Transaction}
+		if named.tx == (schema.Hash{}) {
+			continue
+		}
+		if t := j.transactions[named]; t != nil {
+			if t.BlockNumber > j.ev.AsOf.Heads[chain].Final.Number || t.Succeeded && c.Payment.Detail == DetailPlainTransfer {
+				return false, c.Payment.Detail
+			}
+		} else if at, asked := j.unknownTx[named]; !asked || at < deadline {
+			j.askReceipt(chain, named.tx, deadline)
+			return false, c.Payment.Detail
+		}
+	}
+	since, covered := j.ev.AsOf.CoveredSince[chain]
+	first := c.Claims[0].EventTime / 1000
+	return covered && first != 0 && since <= first-3600, DetailUnwitnessed
+}
+
+// askAbsence asks a node whether the authorization was used, at a final block past the deadline.
+func (j *judge) askAbsence(k schema.Key, claims []Claim, deadline int64) {
+	if k.Method == schema.MethodEIP3009 {
+		j.ask(schema.Question{ChainID: k.ChainID, Kind: schema.WitnessAuthorization, Token: k.Token, Authorizer: k.Authorizer, Nonce: k.Nonce, NotBefore: deadline})
+	}
+}
+
+// deadOnly holds for a settlement of ours that only a dead fork has seen and no claim knows, while its authorization may still be spent. It leaves no trace in
+// final books: a run that never saw the fork has the same.
+func (j *judge) deadOnly(c *Case) bool {
+	for _, s := range j.dead[c.Payment.Key] {
+		probe := Case{Settlement: s, Transaction: j.transactions[place{s.ChainID, s.Transaction}]}
+		open := s.BlockTime + int64(j.cfg.Rules.OpenFor.Seconds())
+		if j.ev.AsOf.Heads[s.ChainID].Final.Time < open && j.ours(&probe) == isOurs {
+			return true
+		}
+	}
+	return false
+}

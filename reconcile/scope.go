@@ -1,0 +1,92 @@
+package reconcile
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"x402audit/reconcile/match"
+	"x402audit/schema"
+)
+
+// payer is the unit that is judged whole: paid_twice looks across one payer's nonces.
+type payer struct {
+	chain   uint64
+	address schema.Address
+}
+
+type place struct {
+	chain uint64
+	tx    schema.Hash
+}
+
+// scope is what a sweep judges.
+type scope struct {
+	payers map[payer]bool
+	txs    map[place]bool       // transactions whose keyless claims may tie differently now
+	claims map[schema.Hash]bool // keyless claims, by id
+}
+
+func newScope() *scope {
+	return &scope{payers: map[payer]bool{}, txs: map[place]bool{}, claims: map[schema.Hash]bool{}}
+}
+
+func (s *scope) empty() bool { return len(s.payers)+len(s.txs)+len(s.claims) == 0 }
+
+func (s *scope) add(k schema.Key) {
+	if k.Method == schema.MethodClaim {
+		s.claims[k.Nonce] = true
+		return
+	}
+	s.payers[payer{k.ChainID, k.Authorizer}] = true
+}
+
+// has holds for payments whose evidence was loaded whole; others were loaded as context only.
+func (s *scope) has(k schema.Key) bool {
+	if k.Method == schema.MethodClaim {
+		return s.claims[k.Nonce]
+	}
+	return s.payers[payer{k.ChainID, k.Authorizer}]
+}
+
+func (s *scope) cases(all []match.Case) []match.Case {
+	return slices.DeleteFunc(all, func(c match.Case) bool { return !s.has(c.Payment.Key) })
+}
+
+func (s *scope) links(all []schema.Link) []schema.Link {
+	return slices.DeleteFunc(all, func(l schema.Link) bool { return !s.has(l.Key) })
+}
+
+// touched adds what writers announced after the last sweep.
+func (a *Auditor) touched(ctx context.Context, s *scope, from, to map[string]uint64) error {
+	for writer, last := range to {
+		if from[writer] >= last {
+			continue
+		}
+		params := map[string]string{"writer": writer}
+		rest := fmt.Sprintf("WHERE writer = {writer:String} AND seq > %d AND seq <= %d", from[writer], last)
+		err := schema.Touches.Each(ctx, a.store, rest, params, func(t *schema.Touched) error {
+			switch t.Kind {
+			case schema.TouchPayment:
+				s.add(t.Key)
+			case schema.TouchTransaction:
+				s.txs[place{t.Key.ChainID, t.Transaction}] = true
+			case schema.TouchClaim:
+				s.claims[t.Key.Nonce] = true
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// open adds the payments that the passing of time alone can change.
+func (a *Auditor) open(ctx context.Context, s *scope) error {
+	return schema.Payments.Each(ctx, a.store, "FINAL WHERE open", nil, func(p *schema.Payment) error {
+		s.add(p.Key)
+		return nil
+	})
+}
