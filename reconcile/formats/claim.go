@@ -1,0 +1,191 @@
+package formats
+
+import (
+	"math"
+	"math/big"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"x402audit/schema"
+)
+
+// maxLink bounds a kept URL, scheme or name, in bytes.
+const maxLink = 4096
+
+// transactionNames are the names under which implementations give the settling transaction, in the order in which they are tried.
+var transactionNames = []string{"transaction", "transactionHash", "transaction_hash", "txHash", "tx_hash", "tx"}
+
+// claim states from a record what it states, and nothing more.
+func (p *Parser) claim(r record) (schema.Claim, error) {
+	c := schema.Claim{
+		Facilitator: p.facilitator,
+		Role:        p.role,
+		Format:      r.format,
+		EventTime:   r.time.millis(),
+		Kind:        schema.KindCharge,
+	}
+	if r.facilitator != "" {
+		c.Facilitator = r.facilitator
+	}
+	if c.Role == "" {
+		c.Role = schema.RoleFacilitator
+		if r.server {
+			c.Role = schema.RoleServer
+		}
+	}
+	c.ID = claimID(c.Facilitator, c.Role, &r)
+
+	accepted := r.payload.object("accepted")
+	first := func(name string) string {
+		for _, o := range []object{r.requirements, accepted, r.payload, r.answer.fields} {
+			if s := o.text(name); s != "" {
+				return s
+			}
+		}
+		return ""
+	}
+	c.Network, c.Scheme = first("network"), first("scheme")
+	if c.Network == "" {
+		return c, reject(MissingNetwork, "neither requirements, payload nor answer states a network")
+	}
+	var err error
+	if c.Key.ChainID, err = chainID(c.Network); err != nil {
+		return c, err
+	}
+	if version, err := strconv.ParseUint(r.payload.text("x402Version"), 10, 8); err == nil {
+		c.X402Version = uint8(version)
+	}
+
+	auth, err := readAuthorization(r.payload)
+	if err != nil {
+		return c, err
+	}
+	if err := p.stateTerms(&c, &r, &auth, accepted); err != nil {
+		return c, err
+	}
+	if err := stateAnswer(&c, &r, &auth); err != nil {
+		return c, err
+	}
+
+	if c.Role == schema.RoleServer {
+		c.ServerResource = r.route
+	}
+	c.RequirementsResource = link(r.requirements["resource"])
+	c.LineResource = r.resource
+	c.EchoResource = link(r.payload["resource"])
+	if id := r.payload.object("extensions").object("payment-identifier").object("info").text("id"); paymentIdentifier.MatchString(id) {
+		c.PaymentIdentifier = id
+	}
+	c.DurationMS = milliseconds(r.durationMS)
+	for _, text := range []*string{
+		&c.Facilitator, &c.Scheme, &c.ServerResource, &c.RequirementsResource, &c.LineResource, &c.EchoResource, &c.ErrorReason,
+	} {
+		*text = hide(*text, auth.signature)
+		if len(*text) > maxLink {
+			*text = strings.ToValidUTF8((*text)[:maxLink], "")
+		}
+	}
+	return c, nil
+}
+
+// stateTerms fills in what was signed and what was asked.
+func (p *Parser) stateTerms(c *schema.Claim, r *record, auth *authorization, accepted object) (err error) {
+	domains := p.domains[c.Key.ChainID]
+	if c.Key.Token, err = r.requirements.address("requirements", "asset"); err != nil {
+		return err
+	}
+	if c.Key.Token == (schema.Address{}) {
+		if c.Key.Token, err = accepted.address("paymentPayload.accepted", "asset"); err != nil {
+			return err
+		}
+	}
+	if c.Key.Token == (schema.Address{}) {
+		c.Key.Token = auth.token
+	}
+	if c.Key.Token == (schema.Address{}) { // a v1 payload without its requirements
+		c.Key.Token = signedToken(domains, auth)
+	}
+	c.Key.Authorizer = auth.from
+	if auth.complete && c.Key.Token != (schema.Address{}) {
+		c.Key.Method, c.Key.Nonce, c.Keyed = auth.method, auth.nonce, true
+	}
+	c.SignedTo, c.SignedValue = auth.to, auth.value
+	c.ValidAfter, c.ValidBefore = seconds(auth.validAfter), seconds(auth.validBefore)
+	c.Signature = checkSignature(domains, c.Key.Token, auth)
+
+	if c.PayTo, err = r.requirements.address("requirements", "payTo"); err != nil {
+		return err
+	}
+	if c.PayTo == (schema.Address{}) {
+		c.PayTo = auth.to
+	}
+	c.Required, err = r.requirements.amount("requirements", "maxAmountRequired", "amount")
+	return err
+}
+
+// stateAnswer fills in what happened. What is said decides, not the name of the hook: a facilitator's onAfterSettle fires for a returned failure too.
+func stateAnswer(c *schema.Claim, r *record, auth *authorization) (err error) {
+	fields := r.answer.fields
+	if c.Payer, err = fields.address("answer", "payer"); err != nil {
+		return err
+	}
+	if c.Payer == (schema.Address{}) {
+		c.Payer = auth.from
+	}
+	if !c.Keyed && c.Key.Authorizer == (schema.Address{}) {
+		c.Key.Authorizer = c.Payer
+	}
+	if c.Amount, err = fields.amount("answer", "amount"); err != nil {
+		return err
+	}
+	if !c.Amount.Known && auth.method == schema.MethodEIP3009 && c.Scheme != "upto" {
+		c.Amount = auth.value
+	}
+	reason, all := r.answer.reason()
+	for _, name := range transactionNames {
+		if h, err := schema.ParseHash(fields.text(name)); err == nil {
+			c.Transaction = h
+			break
+		}
+	}
+
+	success, settled := fields.truth("success")
+	valid, verified := fields.truth("isValid")
+	switch {
+	case settled && success:
+		c.Outcome = schema.OutcomeSuccess
+		return nil
+	case !settled && (verified || r.intent || r.verifies()):
+		c.Outcome = schema.OutcomeVerify
+		if valid || r.intent {
+			return nil
+		}
+	case !settled && fields["success"] != nil:
+		return reject(UnknownShape, "success is neither true nor false")
+	}
+	c.ErrorReason, c.ErrorClass = cleanReason(reason), classify(reason, all)
+	if c.Transaction == (schema.Hash{}) {
+		c.Transaction = transactionIn(all)
+	}
+	if c.Outcome == "" {
+		c.Outcome = failed(c.ErrorClass, c.Transaction)
+	}
+	return nil
+}
+
+// paymentIdentifier is the form that the extension of that name demands.
+var paymentIdentifier = regexp.MustCompile(`^[A-Za-z0-9_-]{16,128}$`)
+
+// milliseconds rounds down; what is no number, or negative, is unstated.
+func milliseconds(s string) uint32 {
+	n, ok := decimal(s)
+	if !ok {
+		return 0
+	}
+	ms := new(big.Int).Quo(n.Num(), n.Denom())
+	if !ms.IsUint64() || ms.Uint64() > math.MaxUint32 {
+		return math.MaxUint32
+	}
+	return uint32(ms.Uint64())
+}

@@ -1,0 +1,108 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"x402audit/reconcile/formats"
+	"x402audit/schema"
+)
+
+// Summary is what an import has read.
+type Summary struct {
+	Files   int
+	Lines   uint64
+	Bytes   uint64
+	Claims  uint64            // a claim that was there before, or twice, counts each time
+	Rejects map[string]uint64 // by reason
+	Skipped uint64            // records older than the source's since
+}
+
+// Import reads files once, each whole, its last line included whether or not a newline ends it. The source's own path is not used. A file that
+// cannot be read does not keep the others from being read; the error has one sentence for each. progress, if given, hears of bytes read and bytes in
+// all. Importing a file again, also after it has grown, makes no second row; other content under the same name is a generation of its own.
+func Import(ctx context.Context, store *schema.Store, source Source, options formats.Options, paths []string, progress func(read, total uint64)) (Summary, error) {
+	sum := Summary{Rejects: map[string]uint64{}}
+	var total uint64
+	for _, path := range paths {
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			total += uint64(info.Size())
+		}
+	}
+	var errs []error
+	for _, path := range paths {
+		absolute, err := filepath.Abs(path)
+		if err != nil {
+			return sum, err
+		}
+		source.Path = path
+		t, err := newStream(store, source, options, "import:"+source.Name+":"+absolute)
+		if err != nil {
+			return sum, err
+		}
+		t.state.Path = absolute
+		t.stored = func(b *batch) {
+			sum.add(b)
+			if progress != nil {
+				progress(sum.Bytes, total)
+			}
+		}
+		if err := t.importFile(ctx); err != nil {
+			errs = append(errs, err)
+			if ctx.Err() != nil {
+				break
+			}
+			continue
+		}
+		sum.Files++
+	}
+	return sum, errors.Join(errs...)
+}
+
+// importFile reads the file from its first byte.
+func (t *stream) importFile(ctx context.Context) error {
+	file, info, err := openFile(t.source.Path)
+	if err != nil {
+		return t.fault(err)
+	}
+	defer t.leave()
+	t.file = file
+	path := t.state.Path
+	before, known, err := t.writer.load(ctx)
+	if err != nil {
+		return fmt.Errorf("log %s: %w", t.source.Name, err)
+	}
+	t.identify()
+	t.state.Imported, t.state.Path = true, path
+	t.state.Device, t.state.Inode = identity(info)
+	if known {
+		t.state.Generation = before.Generation
+		if same, err := isAt(file, before.Offset, before.Fingerprint); err != nil || !same {
+			t.state.Generation++
+		} else {
+			t.state.First, t.state.Last = before.First, before.Last
+		}
+	}
+	if err := t.drain(ctx, true); err != nil {
+		return err
+	}
+	state := t.state
+	state.Ended = true
+	if err := t.writer.write(ctx, &batch{}, state); err != nil {
+		return fmt.Errorf("log %s: %w", t.source.Name, err)
+	}
+	return nil
+}
+
+func (s *Summary) add(b *batch) {
+	s.Lines += b.lines
+	s.Bytes += b.bytes
+	s.Claims += uint64(len(b.claims))
+	s.Skipped += b.skipped
+	for _, r := range b.rejects {
+		s.Rejects[r.Reason]++
+	}
+}

@@ -1,0 +1,50 @@
+package ingest
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+
+	"x402audit/reconcile/formats"
+)
+
+// keptOfLong is how much of a line that is too long is kept as evidence, in bytes.
+const keptOfLong = 64 << 10
+
+// line is one line as it stands in the file.
+type line struct {
+	text []byte // without its newline; of a line that is too long only the beginning. Valid until the next line is read
+	size uint64 // bytes in the file, the newline included
+	long bool
+}
+
+// lines cuts a file into lines in bounded memory: of a line longer than formats.MaxLine only the length is learnt.
+type lines struct {
+	r    *bufio.Reader
+	text []byte
+}
+
+func newLines(r io.Reader) *lines { return &lines{r: bufio.NewReaderSize(r, 64<<10)} }
+
+// next reads a line. At the end of the file it answers io.EOF, together with what stands after the last newline (size 0 if nothing).
+func (l *lines) next() (line, error) {
+	var n line
+	l.text = l.text[:0]
+	for {
+		piece, err := l.r.ReadSlice('\n')
+		n.size += uint64(len(piece))
+		if room := formats.MaxLine + 2 - len(l.text); room > 0 { // a line end is no part of the line
+			l.text = append(l.text, piece[:min(room, len(piece))]...)
+		}
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue
+		}
+		n.text = bytes.TrimSuffix(bytes.TrimSuffix(l.text, []byte("\n")), []byte("\r"))
+		if len(n.text) > formats.MaxLine {
+			n.long = true
+			n.text = n.text[:keptOfLong]
+		}
+		return n, err
+	}
+}
