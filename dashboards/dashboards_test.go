@@ -124,7 +124,10 @@ func TestQueries(t *testing.T) {
 			Resource: resource, Facilitator: "A", SettledAt: settled.Unix(), FirstSeen: settled.UnixMilli(), Version: schema.Version{Rules: 1},
 		}
 	}
+	fake := pay(5, schema.Matched, 50_000, "/a")
+	fake.Decimals, fake.Findings = 0, []string{"wrong_token"}
 	err = schema.Payments.Insert(ctx, store, []schema.Payment{
+		fake,
 		pay(1, schema.Matched, 1000, "/a"), pay(2, schema.Matched, 500, "/b"), pay(3, schema.Unlogged, 7, "unattributed"), pay(4, schema.RecipientMismatch, 9000, "/a"),
 	})
 	if err != nil {

@@ -29,7 +29,7 @@ func TestServerReader(t *testing.T) {
     </profiles>
     <users>
         <reader>
-            <password from_env="X402AUDIT_READER_PASSWORD"/>
+            <password from_env="CLICKHOUSE_READER_PASSWORD"/>
             <profile>reader</profile>
             <quota>default</quota>
             <networks><ip>::/0</ip></networks>

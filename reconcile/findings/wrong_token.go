@@ -9,7 +9,7 @@ import (
 
 // wrongToken: any contract can emit the events of a token. A claim on one that is not followed is judged from its transaction's receipt alone.
 var wrongToken = Rule{
-	ID: "wrong_token", Severity: schema.SeverityCritical,
+	ID: match.WrongToken, Severity: schema.SeverityCritical,
 	Meaning:  "a claim is about a token that is not followed on a followed chain",
 	Evidence: "the asset of a claim",
 	AtRisk:   "what was claimed, in that token's own units",

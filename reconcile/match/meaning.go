@@ -1,6 +1,10 @@
 package match
 
-import "x402audit/schema"
+import (
+	"slices"
+
+	"x402audit/schema"
+)
 
 // Text is what a verdict means to a person.
 type Text struct {
@@ -94,9 +98,13 @@ func IsException(p *schema.Payment, successClaimed bool) bool {
 	return true
 }
 
-// IsRevenue says whether a payment is raw revenue: a settled charge to us that the evidence agrees on.
+// WrongToken is the finding on a payment in a token that is not followed.
+const WrongToken = "wrong_token"
+
+// IsRevenue says whether a payment is raw revenue: a settled charge to us that the evidence agrees on. Anybody can issue a token, so what came in one
+// that is not followed is a finding, not revenue.
 func IsRevenue(p *schema.Payment) bool {
-	if p.Kind != schema.KindCharge {
+	if p.Kind != schema.KindCharge || slices.Contains(p.Findings, WrongToken) {
 		return false
 	}
 	switch p.Verdict {

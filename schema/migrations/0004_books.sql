@@ -16,7 +16,7 @@ SELECT
     sum(ifNull(net, 0))                                      AS net_units,
     countIf(net IS NULL)                                     AS net_unclear
 FROM payments FINAL
-WHERE kind = 'charge' AND gross IS NOT NULL
+WHERE kind = 'charge' AND gross IS NOT NULL AND NOT has(findings, 'wrong_token') -- anybody can issue a token
   AND verdict IN ('matched', 'amount_mismatch', 'transaction_mismatch', 'failed_but_settled', 'unlogged')
 GROUP BY hour, chain_id, token, decimals, facilitator, pay_to, resource, resource_provenance, finality;
 

@@ -1,0 +1,22 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"x402audit/cmd/x402audit/internal/demo"
+)
+
+func (c *commands) demoCommand() *cobra.Command {
+	var keep string
+	cmd := &cobra.Command{
+		Use:   "demo",
+		Short: "Audit about 300 payments on a chain of this machine's own, with what can go wrong among them",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c.started = true
+			return demo.Run(cmd.Context(), demo.Options{Keep: keep, Out: c.out, Err: c.err})
+		},
+	}
+	cmd.Flags().StringVar(&keep, "keep", demo.DefaultDir, "`DIR` that keeps the data, for report, explain and export")
+	return cmd
+}

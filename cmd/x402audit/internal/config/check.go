@@ -1,0 +1,231 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/robfig/cron/v3"
+
+	"x402audit/reconcile/formats"
+	"x402audit/reconcile/match"
+	"x402audit/schema"
+)
+
+func defaults() *Config {
+	r := match.DefaultRules()
+	return &Config{
+		ClickHouse: ClickHouse{DSN: "embedded:./data"},
+		Rules: Rules{
+			OpenFor: Duration(r.OpenFor), UnloggedAfter: Duration(r.UnloggedAfter),
+			LogDisorder: Duration(r.LogDisorder), PaidTwiceWindow: Duration(r.PaidTwiceWindow), Dust: Units(r.Dust),
+		},
+		Schedule: Schedule{Reconcile: "@every 10s"},
+		HTTP:     HTTP{Listen: "127.0.0.1:9402"},
+		Log:      Logging{Level: "info", Format: "auto"},
+	}
+}
+
+// complete fills in presets and what has a default by entry, and checks everything that its type alone does not.
+func (t *tree) complete(c *Config) {
+	t.clickhouse(&c.ClickHouse)
+	t.chains(c.Chains)
+	t.merchants(c.Merchants)
+	t.facilitators(c.Facilitators)
+	t.logs(c.Logs)
+	t.rules(&c.Rules)
+	if _, err := cron.ParseStandard(c.Schedule.Reconcile); err != nil {
+		t.wrong("schedule.reconcile", "%q is not a cron expression such as \"@every 10s\" or \"*/5 * * * *\" (UTC): %v", c.Schedule.Reconcile, err)
+	}
+	if c.HTTP.Listen != ListenOff {
+		if _, port, err := net.SplitHostPort(c.HTTP.Listen); err != nil || port == "" {
+			t.wrong("http.listen", "%q is not host:port such as 127.0.0.1:9402, nor \"off\"", c.HTTP.Listen)
+		}
+	}
+	t.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	t.oneOf("log.format", c.Log.Format, "auto", "text", "json")
+}
+
+func (t *tree) oneOf(path, got string, words ...string) {
+	if !slices.Contains(words, got) {
+		t.wrong(path, "%q is none of %s", got, strings.Join(words, ", "))
+	}
+}
+
+func (t *tree) clickhouse(c *ClickHouse) {
+	if dir, ok := strings.CutPrefix(c.DSN, "embedded:"); ok {
+		if dir == "" {
+			t.wrong("clickhouse.dsn", "embedded: names no folder")
+		}
+		if c.HTTPPort != 0 && c.HTTPPort == c.TCPPort {
+			t.wrong("clickhouse.tcp_port", "%d is the http_port as well", c.TCPPort)
+		}
+		return
+	}
+	// The DSN holds a password: it is never shown.
+	u, err := url.Parse(c.DSN)
+	if err != nil || u.Host == "" || !slices.Contains([]string{"clickhouse", "tcp", "http", "https"}, u.Scheme) {
+		t.wrong("clickhouse.dsn", "%v", strings.TrimPrefix(schema.ErrDSN.Error(), "clickhouse.dsn "))
+	}
+}
+
+func (t *tree) chains(chains []Chain) {
+	if len(chains) == 0 {
+		t.wrong("chains", "no chain is configured")
+	}
+	for i := range chains {
+		c, path := &chains[i], fmt.Sprintf("chains[%d]", i)
+		p, known := presetNamed(c.Name)
+		if known && c.ChainID == 0 {
+			c.ChainID = p.chainID
+		}
+		if known && len(c.Tokens) == 0 && !t.given(path+".tokens") {
+			c.Tokens = []Token{p.usdc()}
+		}
+		switch {
+		case c.Name == "":
+			t.wrong(path+".name", "missing")
+		case c.ChainID == 0:
+			t.wrong(path+".chain_id", "missing, and %s is not a preset, which are %s", c.Name, presetNames())
+		}
+		for j := range i {
+			if chains[j].Name == c.Name && c.Name != "" {
+				t.wrong(path+".name", "%s is chains[%d] already", c.Name, j)
+			}
+			if chains[j].ChainID == c.ChainID && c.ChainID != 0 {
+				t.wrong(path+".chain_id", "%d is chains[%d] already", c.ChainID, j)
+			}
+		}
+		if len(c.RPC) == 0 {
+			t.wrong(path+".rpc", "missing: name at least one endpoint")
+		}
+		for j, r := range c.RPC {
+			// An endpoint's path or query is often a key: only what is wrong with it is said.
+			u, err := url.Parse(r)
+			if err != nil || u.Host == "" || !slices.Contains([]string{"http", "https", "ws", "wss"}, u.Scheme) {
+				t.wrong(fmt.Sprintf("%s.rpc[%d]", path, j), "not an http://, https://, ws:// or wss:// address")
+			}
+		}
+		if !t.given(path + ".from_block") {
+			t.wrong(path+".from_block", "missing: the first block to read, 0 for all")
+		}
+		switch c.Scope {
+		case "":
+			c.Scope = ScopeToken
+		case ScopeToken:
+		case ScopeWatched:
+			t.wrong(path+".scope", "watched is not available in this version; use token, which reads all events of the token")
+		default:
+			t.wrong(path+".scope", "%q is not token", c.Scope)
+		}
+		t.tokens(c, p, path)
+	}
+}
+
+func (t *tree) tokens(c *Chain, p preset, path string) {
+	if len(c.Tokens) == 0 && c.ChainID != 0 {
+		t.wrong(path+".tokens", "missing: %s is not a preset, so its tokens must be named", c.Name)
+	}
+	for i := range c.Tokens {
+		token, path := &c.Tokens[i], fmt.Sprintf("%s.tokens[%d]", path, i)
+		if p.name != "" && token.Address == p.usdc().Address {
+			// The preset knows this token: only what is given differs.
+			known := p.usdc()
+			if t.given(path + ".decimals") {
+				known.Decimals = token.Decimals
+			}
+			token.Decimals = known.Decimals
+			if token.Symbol == "" {
+				token.Symbol = known.Symbol
+			}
+			if token.Name == "" {
+				token.Name, token.Version = known.Name, known.Version
+			}
+		} else if !t.given(path + ".decimals") {
+			t.wrong(path+".decimals", "missing: an amount means nothing without it")
+		}
+		if token.Address.Zero() {
+			t.wrong(path+".address", "missing")
+		}
+		if token.Name != "" && token.Version == "" {
+			t.wrong(path+".version", "missing: the EIP-712 domain has a name and a version")
+		}
+		for j := range i {
+			if c.Tokens[j].Address == token.Address {
+				t.wrong(path+".address", "is tokens[%d] already", j)
+			}
+		}
+	}
+}
+
+func (t *tree) merchants(merchants []Merchant) {
+	owner := map[Address]string{}
+	for i := range merchants {
+		m, path := &merchants[i], fmt.Sprintf("merchants[%d]", i)
+		if !m.Any && len(m.Addresses) == 0 && len(m.OwnWallets) == 0 && len(m.Hosts) == 0 {
+			t.wrong(path+".addresses", "missing: the payTo addresses of this merchant, or \"*\" as the whole entry")
+		}
+		for j, a := range m.Addresses {
+			if was, ok := owner[a]; ok {
+				t.wrong(fmt.Sprintf("%s.addresses[%d]", path, j), "%s is in %s already", schema.Hex(a[:]), was)
+			}
+			owner[a] = path
+		}
+	}
+}
+
+func (t *tree) facilitators(facilitators []Facilitator) {
+	for i := range facilitators {
+		f, path := &facilitators[i], fmt.Sprintf("facilitators[%d]", i)
+		if f.Name == "" {
+			t.wrong(path+".name", "missing")
+		}
+		for j := range i {
+			if facilitators[j].Name == f.Name && f.Name != "" {
+				t.wrong(path+".name", "%s is facilitators[%d] already", f.Name, j)
+			}
+		}
+		if f.Operated && len(f.Signers) == 0 {
+			t.wrong(path+".signers", "missing: the settlements of an operated facilitator are known by their sender")
+		}
+	}
+}
+
+func (t *tree) logs(logs []Log) {
+	for i := range logs {
+		l, path := &logs[i], fmt.Sprintf("logs[%d]", i)
+		if l.Path == "" {
+			t.wrong(path+".path", "missing")
+		}
+		if l.Name == "" {
+			l.Name = l.Path
+		}
+		for j := range i {
+			if logs[j].Name == l.Name && l.Name != "" {
+				t.wrong(path+".name", "%s is logs[%d] already; two sources on one path need names", l.Name, j)
+			}
+		}
+		if l.Role != "" {
+			t.oneOf(path+".role", l.Role, string(schema.RoleFacilitator), string(schema.RoleServer))
+		}
+		if l.Format != "" {
+			t.oneOf(path+".format", l.Format, formats.Names()...)
+		}
+	}
+}
+
+func (t *tree) rules(r *Rules) {
+	for _, rule := range []struct {
+		path  string
+		value Duration
+	}{
+		{"rules.open_for", r.OpenFor}, {"rules.unlogged_after", r.UnloggedAfter}, {"rules.paid_twice_window", r.PaidTwiceWindow},
+	} {
+		if time.Duration(rule.value) < time.Second {
+			t.wrong(rule.path, "must be at least 1s: block times are whole seconds")
+		}
+	}
+}

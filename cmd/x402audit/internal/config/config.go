@@ -1,0 +1,265 @@
+// Package config reads the one YAML file that says what is followed and what is ours.
+//
+// A file becomes a YAML tree; flags and environment variables change nodes of that tree; the tree is decoded once into [Config] with
+// every key checked against its type; presets and defaults fill what is absent; and the whole is checked. Whatever is wrong is collected
+// and told in one go, each with the file and line, the variable or the flag it came from. What the other rooms need (indexer.Config,
+// ingest.Source, match.Config …) is made from a Config in convert.go.
+//
+// Any key can be given by an environment variable: X402AUDIT_ and the key's path in capitals, joined by underscores, with numbers for the
+// entries of a list. A list is comma separated, or YAML in brackets:
+//
+//	X402AUDIT_CLICKHOUSE_DSN=clickhouse://user:pass@db:9000/x402
+//	X402AUDIT_CHAINS_0_RPC=https://one.example,https://two.example
+//	X402AUDIT_RULES_OPEN_FOR=12h
+//	X402AUDIT_FACILITATORS='[{name: A, operated: true, signers: ["0x…"]}]'
+//
+// Flags win over the environment, the environment over the file. Relative paths are relative to the file's folder.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Config is the file, after presets and defaults.
+type Config struct {
+	ClickHouse   ClickHouse    `yaml:"clickhouse"`
+	Chains       []Chain       `yaml:"chains"`
+	Merchants    []Merchant    `yaml:"merchants"`
+	Facilitators []Facilitator `yaml:"facilitators"`
+	Logs         []Log         `yaml:"logs"`
+	Rules        Rules         `yaml:"rules"`
+	Schedule     Schedule      `yaml:"schedule"`
+	HTTP         HTTP          `yaml:"http"`
+	Log          Logging       `yaml:"log"`
+
+	dir string // relative paths start here
+}
+
+// ClickHouse is the store: a server by its address, or the embedded engine on a folder.
+type ClickHouse struct {
+	DSN      string `yaml:"dsn"`
+	HTTPPort uint16 `yaml:"http_port"` // of the embedded engine; 0 is any free port
+	TCPPort  uint16 `yaml:"tcp_port"`
+	Engine   string `yaml:"engine"` // the engine's library, where it was not installed by npm
+	Memory   Bytes  `yaml:"memory"` // most memory of the embedded engine; 0 is by the machine
+}
+
+// Chain is one EVM chain to follow.
+type Chain struct {
+	Name       string   `yaml:"name"`
+	ChainID    uint64   `yaml:"chain_id"`
+	RPC        []string `yaml:"rpc"`
+	FromBlock  uint64   `yaml:"from_block"`
+	Scope      string   `yaml:"scope"`
+	Tokens     []Token  `yaml:"tokens"`
+	FinalDepth uint64   `yaml:"final_depth"` // blocks under the latest that count as final; 0 asks the node
+	Poll       Duration `yaml:"poll"`        // 0 is the indexer's own
+}
+
+// Token is an EIP-3009 token. Name and Version are those of its EIP-712 domain; without a name no signature can be checked.
+type Token struct {
+	Symbol   string  `yaml:"symbol"`
+	Address  Address `yaml:"address"`
+	Decimals uint8   `yaml:"decimals"`
+	Name     string  `yaml:"name"`
+	Version  string  `yaml:"version"`
+}
+
+// Merchant is who receives payments that are ours. In the file it is one address, "*" for any, or a mapping.
+type Merchant struct {
+	Name       string    `yaml:"name"`
+	Addresses  []Address `yaml:"addresses"`
+	OwnWallets []Address `yaml:"own_wallets"` // payments from here are our own money going round
+	Hosts      []string  `yaml:"hosts"`       // hosts of its resources: a payer's unsigned echo counts when it names one of them
+	Any        bool      `yaml:"-"`
+}
+
+// Facilitator names who settles. Operated makes its settlements ours; otherwise its signers only label.
+type Facilitator struct {
+	Name     string    `yaml:"name"`
+	Signers  []Address `yaml:"signers"`
+	Operated bool      `yaml:"operated"`
+}
+
+// Log is a settlement log that is followed.
+type Log struct {
+	Name        string `yaml:"name"`
+	Facilitator string `yaml:"facilitator"`
+	Path        string `yaml:"path"`
+	Format      string `yaml:"format"` // "" finds it line by line
+	Role        string `yaml:"role"`   // "" finds it line by line
+	Since       Time   `yaml:"since"`  // earlier records are left out
+}
+
+// Rules are the audit's own times and limits.
+type Rules struct {
+	OpenFor         Duration `yaml:"open_for"`
+	UnloggedAfter   Duration `yaml:"unlogged_after"`
+	LogDisorder     Duration `yaml:"log_disorder"`
+	PaidTwiceWindow Duration `yaml:"paid_twice_window"`
+	Dust            Units    `yaml:"dust"`
+}
+
+// Schedule says when time alone is a reason to reconcile.
+type Schedule struct {
+	Reconcile string `yaml:"reconcile"`
+}
+
+// HTTP is where metrics and health are served; "off" serves nothing.
+type HTTP struct {
+	Listen string `yaml:"listen"`
+}
+
+// Logging is the program's own log on stderr.
+type Logging struct {
+	Level  string `yaml:"level"`
+	Format string `yaml:"format"`
+}
+
+// Values of keys that are words.
+const (
+	ScopeToken   = "token"
+	ScopeWatched = "watched"
+	ListenOff    = "off"
+)
+
+// Flags override the file and the environment.
+type Flags struct {
+	DSN      string
+	LogLevel string
+	RPC      []string // chain=url; all urls of one chain together replace its list
+}
+
+// Problem is one thing that is wrong, and where.
+type Problem struct {
+	Where string
+	Text  string
+	line  int
+}
+
+func (p Problem) Error() string { return p.Where + ": " + p.Text }
+
+// Problems are all that is wrong, one a line.
+type Problems []Problem
+
+func (p Problems) Error() string {
+	lines := make([]string, len(p))
+	for i := range p {
+		lines[i] = p[i].Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Load reads a file, applies environ (as of os.Environ) and flags, fills presets and defaults and checks. What is wrong is [Problems].
+func Load(file string, environ []string, flags Flags) (*Config, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, Problems{{Where: file, Text: "there is no such file; name the configuration with -c FILE"}}
+		}
+		return nil, Problems{{Where: file, Text: errors.Unwrap(err).Error()}}
+	}
+	dir, err := filepath.Abs(filepath.Dir(file))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", file, err)
+	}
+	return parse(b, file, dir, environ, flags)
+}
+
+func parse(b []byte, file, dir string, environ []string, flags Flags) (*Config, error) {
+	root, err := document(b)
+	if err != nil {
+		return nil, Problems{syntax(file, err)}
+	}
+	t := &tree{file: file, root: root, origin: map[*yaml.Node]string{}, where: map[string]*yaml.Node{}}
+	t.environment(environ)
+	t.flags(flags)
+
+	c := defaults()
+	c.dir = dir
+	t.decode(root, c)
+	if len(t.problems) == 0 { // what a key that was not understood leads to is not worth telling
+		t.complete(c)
+	}
+	if len(t.problems) > 0 {
+		t.sortProblems()
+		return nil, t.problems
+	}
+	return c, nil
+}
+
+// document is the file's one mapping; an empty file is an empty one.
+func document(b []byte) (*yaml.Node, error) {
+	var doc yaml.Node
+	d := yaml.NewDecoder(strings.NewReader(string(b)))
+	if err := d.Decode(&doc); err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if err := d.Decode(new(yaml.Node)); !errors.Is(err, io.EOF) {
+		if err == nil {
+			err = errors.New("the file holds more than one YAML document")
+		}
+		return nil, err
+	}
+	if len(doc.Content) == 0 || isNull(doc.Content[0]) {
+		return &yaml.Node{Kind: yaml.MappingNode, Line: 1}, nil
+	}
+	return doc.Content[0], nil
+}
+
+var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)$`)
+
+func syntax(file string, err error) Problem {
+	m := yamlLine.FindStringSubmatch(err.Error())
+	if m == nil {
+		return Problem{Where: file, Text: err.Error()}
+	}
+	if m[1] == "" {
+		return Problem{Where: file, Text: "not YAML: " + m[2]}
+	}
+	line, _ := strconv.Atoi(m[1])
+	return Problem{Where: file + ":" + m[1], Text: "not YAML: " + m[2], line: line}
+}
+
+// Path is p as the configuration means it: relative to the file's folder.
+func (c *Config) Path(p string) string {
+	if p == "" || filepath.IsAbs(p) {
+		return p
+	}
+	return filepath.Join(c.dir, p)
+}
+
+// Duration is written as Go writes it: 24h, 5m, 100ms.
+type Duration time.Duration
+
+// UnmarshalText reads a Go duration that is not negative.
+func (d *Duration) UnmarshalText(b []byte) error {
+	v, err := time.ParseDuration(string(b))
+	if err != nil || v < 0 {
+		return fmt.Errorf("%.40q is not a duration such as 90s, 5m or 24h", b)
+	}
+	*d = Duration(v)
+	return nil
+}
+
+// MarshalText drops the zero parts that time.Duration prints: 24h, not 24h0m0s.
+func (d Duration) MarshalText() ([]byte, error) {
+	s := time.Duration(d).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return []byte(s), nil
+}

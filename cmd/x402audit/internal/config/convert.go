@@ -1,0 +1,146 @@
+package config
+
+import (
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/holiman/uint256"
+
+	"x402audit/indexer"
+	"x402audit/reconcile/formats"
+	"x402audit/reconcile/ingest"
+	"x402audit/reconcile/match"
+	"x402audit/schema"
+	"x402audit/schema/engine"
+)
+
+// Store is what schema.Open is given.
+func (c *Config) Store() schema.Options {
+	o := schema.Options{DSN: c.ClickHouse.DSN}
+	if dir, ok := c.Embedded(); ok {
+		o.DSN = "embedded:" + dir
+		o.Engine = engine.Options{
+			Lib:      c.Path(c.ClickHouse.Engine),
+			HTTPPort: int(c.ClickHouse.HTTPPort), TCPPort: int(c.ClickHouse.TCPPort),
+			MaxMemory: int64(c.ClickHouse.Memory),
+		}
+	}
+	return o
+}
+
+// Embedded is the folder of the embedded engine; ok is false for a server.
+func (c *Config) Embedded() (dir string, ok bool) {
+	dir, ok = strings.CutPrefix(c.ClickHouse.DSN, "embedded:")
+	return c.Path(dir), ok
+}
+
+// Indexers are one for each chain.
+func (c *Config) Indexers() []indexer.Config {
+	audit := c.Audit()
+	list := make([]indexer.Config, len(c.Chains))
+	for i, chain := range c.Chains {
+		list[i] = indexer.Config{
+			Name: chain.Name, ChainID: chain.ChainID, RPC: chain.RPC, FromBlock: chain.FromBlock,
+			FinalDepth: chain.FinalDepth, Poll: time.Duration(chain.Poll),
+			Interest: interest(&audit), KeepTransfer: keepTransfer(&audit),
+		}
+		for _, t := range chain.Tokens {
+			list[i].Tokens = append(list[i].Tokens, indexer.Token{Address: schema.Address(t.Address)})
+		}
+	}
+	return list
+}
+
+// interest picks the settlements whose sender is read: all of them where a facilitator is operated, because its settlements are known by
+// their sender alone; else those that end at a merchant, whose settler the books show.
+func interest(audit *match.Config) func(*schema.Settlement) bool {
+	operated := slices.ContainsFunc(audit.Facilitators, func(f match.Facilitator) bool { return f.Operated })
+	return func(s *schema.Settlement) bool {
+		return operated || audit.Merchants.Has(s.To) ||
+			slices.ContainsFunc(s.Legs, func(l schema.Leg) bool { return audit.Merchants.Has(l.To) })
+	}
+}
+
+// keepTransfer picks the plain Transfers from and to merchants, own wallets and signers: refunds, deposits and fees are among them.
+func keepTransfer(audit *match.Config) func(*schema.Transfer) bool {
+	watched := map[schema.Address]bool{}
+	for a := range audit.Merchants.OwnWallets {
+		watched[a] = true
+	}
+	for _, f := range audit.Facilitators {
+		for _, a := range f.Signers {
+			watched[a] = true
+		}
+	}
+	return func(t *schema.Transfer) bool {
+		return watched[t.From] || watched[t.To] || audit.Merchants.Has(t.From) || audit.Merchants.Has(t.To)
+	}
+}
+
+// Sources are the followed logs.
+func (c *Config) Sources() []ingest.Source {
+	list := make([]ingest.Source, len(c.Logs))
+	for i, l := range c.Logs {
+		list[i] = ingest.Source{
+			Name: l.Name, Facilitator: l.Facilitator, Path: c.Path(l.Path), Format: l.Format, Role: schema.Role(l.Role), Since: l.Since.Time,
+		}
+	}
+	return list
+}
+
+// Formats are the tokens on whose EIP-712 domain signatures are checked.
+func (c *Config) Formats() formats.Options {
+	o := formats.Options{Chains: map[uint64][]formats.Token{}}
+	for _, chain := range c.Chains {
+		for _, t := range chain.Tokens {
+			o.Chains[chain.ChainID] = append(o.Chains[chain.ChainID], formats.Token{Address: schema.Address(t.Address), Name: t.Name, Version: t.Version})
+		}
+	}
+	return o
+}
+
+// Audit is what the audit must be told.
+func (c *Config) Audit() match.Config {
+	m := match.Config{
+		Chains:    map[uint64]match.Chain{},
+		Merchants: match.Merchants{PayTo: map[schema.Address]string{}, OwnWallets: map[schema.Address]string{}},
+		Rules: match.Rules{
+			OpenFor: time.Duration(c.Rules.OpenFor), UnloggedAfter: time.Duration(c.Rules.UnloggedAfter), LogDisorder: time.Duration(c.Rules.LogDisorder),
+			PaidTwiceWindow: time.Duration(c.Rules.PaidTwiceWindow), Dust: uint256.Int(c.Rules.Dust),
+		},
+	}
+	for _, chain := range c.Chains {
+		tokens := map[schema.Address]match.Token{}
+		for _, t := range chain.Tokens {
+			tokens[schema.Address(t.Address)] = match.Token{Symbol: t.Symbol, Decimals: t.Decimals}
+		}
+		m.Chains[chain.ChainID] = match.Chain{Name: chain.Name, Tokens: tokens}
+	}
+	for _, merchant := range c.Merchants {
+		m.Merchants.Any = m.Merchants.Any || merchant.Any
+		m.Hosts = append(m.Hosts, merchant.Hosts...)
+		for _, a := range merchant.Addresses {
+			m.Merchants.PayTo[schema.Address(a)] = merchant.Name
+		}
+		for _, a := range merchant.OwnWallets {
+			m.Merchants.OwnWallets[schema.Address(a)] = merchant.Name
+		}
+	}
+	for _, f := range c.Facilitators {
+		x := match.Facilitator{Name: f.Name, Operated: f.Operated}
+		for _, a := range f.Signers {
+			x.Signers = append(x.Signers, schema.Address(a))
+		}
+		m.Facilitators = append(m.Facilitators, x)
+	}
+	return m
+}
+
+// Level is the log's level.
+func (c *Config) Level() slog.Level {
+	var l slog.Level
+	_ = l.UnmarshalText([]byte(c.Log.Level)) // checked when it was read
+	return l
+}

@@ -1,0 +1,112 @@
+// Package worker is the program while it works: it wires the indexers of all chains, the followers of all logs and the auditor over one store.
+//
+// New evidence, from whichever of them, wakes the sweeper (sweep.go), which judges it after a short while, so that a burst is one sweep; the schedule
+// wakes it too, because time alone can decide a payment. Sweeps ask questions, indexers answer them, answers are evidence. Once (once.go) does the
+// same without waiting for anything. Health and metrics are served beside (health.go).
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"x402audit/cmd/x402audit/internal/config"
+	"x402audit/indexer"
+	"x402audit/reconcile"
+	"x402audit/reconcile/ingest"
+	"x402audit/schema"
+)
+
+// Worker is everything that works on one store.
+type Worker struct {
+	cfg     *config.Config
+	store   *schema.Store
+	log     *slog.Logger
+	reg     *prometheus.Registry
+	chains  []chain
+	ingest  *ingest.Ingest
+	auditor *reconcile.Auditor
+	health  health
+	wake    chan struct{} // holds at most one: new evidence waits for a sweep
+}
+
+type chain struct {
+	name string
+	*indexer.Indexer
+}
+
+// New makes a worker. Nothing is read before it runs. Its owner closes it.
+func New(cfg *config.Config, store *schema.Store, log *slog.Logger) (*Worker, error) {
+	w := &Worker{cfg: cfg, store: store, log: log, reg: prometheus.NewRegistry(), wake: make(chan struct{}, 1)}
+	w.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	for _, c := range cfg.Indexers() {
+		x, err := indexer.New(c, store, log, w.reg)
+		if err != nil {
+			w.Close()
+			return nil, err
+		}
+		w.chains = append(w.chains, chain{c.Name, x})
+	}
+	var err error
+	if w.ingest, err = ingest.New(store, cfg.Sources(), cfg.Formats(), log, w.reg); err != nil {
+		w.Close()
+		return nil, err
+	}
+	w.auditor = reconcile.New(store, cfg.Audit(), log, w.reg)
+	return w, nil
+}
+
+// Close ends the connections to the chains.
+func (w *Worker) Close() {
+	for _, c := range w.chains {
+		c.Close()
+	}
+}
+
+// Run works until ctx ends, which is no error, or until something fails that trying again cannot mend.
+func (w *Worker) Run(ctx context.Context) error {
+	var listener net.Listener
+	if listen := w.cfg.HTTP.Listen; listen != config.ListenOff {
+		var err error
+		if listener, err = net.Listen("tcp", listen); err != nil {
+			return fmt.Errorf("http.listen: %w (another worker may serve there; set another address, or \"off\")", err)
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	if listener != nil {
+		group.Go(func() error { return w.serve(ctx, listener) })
+	}
+	for _, c := range w.chains {
+		group.Go(func() error { return c.Run(ctx, w.changed) })
+	}
+	group.Go(func() error { return w.ingest.Run(ctx, w.changed) })
+	group.Go(func() error { return w.sweeps(ctx) })
+	if e := w.store.Engine(); e != nil {
+		group.Go(func() error {
+			select {
+			case <-e.Done:
+				return errEngineGone
+			case <-ctx.Done():
+				return nil
+			}
+		})
+	}
+	w.log.Info("running", "chains", len(w.chains), "logs", len(w.cfg.Logs), "http", w.cfg.HTTP.Listen)
+	return group.Wait()
+}
+
+var errEngineGone = errors.New("the embedded engine ended; what was acknowledged is on disk, start again to go on")
+
+// changed wakes the sweeper. It never blocks.
+func (w *Worker) changed() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}

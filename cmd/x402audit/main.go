@@ -1,0 +1,71 @@
+// Command x402audit follows USDC events on EVM chains, reads the settlement logs of x402 facilitators, gives every payment a verdict and keeps the
+// books in ClickHouse.
+//
+// The program has no logic of its own: commands.go has the command tree, work.go the commands that write (run, ingest, reconcile, migrate),
+// read.go those that read (report, explain, export), setup.go the rest. An error is one sentence a line on standard error; the exit code is 1, or 2
+// where the command line or the configuration is wrong.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+
+	"x402audit/cmd/x402audit/internal/config"
+	"x402audit/schema/engine"
+)
+
+func main() {
+	engine.Main()
+	os.Exit(run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+}
+
+func run(args, environ []string, stdout, stderr io.Writer) (code int) {
+	// The first signal asks for an orderly end; after it signals have their default effect, so that the second ends the program at once.
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	go func() { <-ctx.Done(); stop() }()
+
+	c := &commands{environ: environ, out: stdout, err: stderr}
+	root := c.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		fmt.Fprintln(c.err, "interrupted")
+		return 1
+	}
+	fmt.Fprintln(c.err, sentence(err))
+	var problems config.Problems
+	var usage usageError
+	if errors.As(err, &problems) || errors.As(err, &usage) || !c.started {
+		return 2
+	}
+	return 1
+}
+
+// usageError is a command line that cannot be meant.
+type usageError struct{ error }
+
+// sentence puts the faults that have one remedy into words.
+func sentence(err error) string {
+	const unknownTable, unknownDatabase = 60, 81
+	var exception *clickhouse.Exception
+	if errors.As(err, &exception) {
+		switch exception.Code {
+		case unknownTable:
+			return "there are no books in this database yet: run `x402audit run`, or `x402audit migrate` for empty tables"
+		case unknownDatabase:
+			return "the database named by clickhouse.dsn does not exist: create it, or name another"
+		}
+	}
+	return err.Error()
+}

@@ -1,0 +1,436 @@
+package books
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"math"
+	"math/big"
+	"slices"
+	"strings"
+	"time"
+
+	"x402audit/reconcile/findings"
+	"x402audit/reconcile/match"
+	"x402audit/schema"
+)
+
+// Period is from From up to and without To; a zero time is open. A payment belongs to the period of its settlement, or of its earliest evidence while
+// nothing settled.
+type Period struct {
+	From, To time.Time
+}
+
+// Report is a period's books. Amounts are atomic units of the Currency beside them.
+type Report struct {
+	From         *string           `json:"from"`
+	To           *string           `json:"to"`
+	AsOf         *AsOf             `json:"as_of"`
+	RuleVersion  uint32            `json:"rule_version"`
+	Verdicts     []VerdictLine     `json:"verdicts"`
+	Revenue      []RevenueTotal    `json:"revenue"`
+	Resources    []ResourceLine    `json:"resources"`
+	Exceptions   []ExceptionLine   `json:"exceptions"`
+	Findings     []FindingLine     `json:"findings"`
+	Facilitators []FacilitatorLine `json:"facilitators"`
+	NotAudited   []NotAuditedLine  `json:"not_audited"`
+	Rejects      []RejectLine      `json:"rejects"`   // of all logs, whatever the period: a line that was not understood has no time
+	Incidents    []IncidentLine    `json:"incidents"` // of operation, whatever the period
+}
+
+// VerdictLine counts the payments of one verdict.
+type VerdictLine struct {
+	Verdict schema.Verdict `json:"verdict"`
+	Currency
+	Payments uint64        `json:"payments"`
+	Final    uint64        `json:"final"` // of these, those that nothing can change any more
+	Gross    schema.Amount `json:"gross"`
+	Claimed  schema.Amount `json:"claimed"`
+}
+
+// Revenue is raw revenue: settled charges to us. Unlogged is the part that no log has, Open the part that is not final.
+type Revenue struct {
+	Payments   uint64        `json:"payments"`
+	Gross      schema.Amount `json:"gross"`
+	Unlogged   schema.Amount `json:"unlogged"`
+	Open       schema.Amount `json:"open"`
+	Fee        schema.Amount `json:"fee"`
+	Net        schema.Amount `json:"net"`
+	NetUnclear uint64        `json:"net_unclear"` // payments whose net is not known; Fee and Net are without them
+}
+
+// RevenueTotal is the raw revenue in one token.
+type RevenueTotal struct {
+	Currency
+	Revenue
+}
+
+// ResourceLine is the raw revenue of one resource. Provenance says who attributed it.
+type ResourceLine struct {
+	Resource   string `json:"resource"`
+	Provenance string `json:"provenance"`
+	Currency
+	Revenue
+}
+
+// ExceptionLine groups the payments on which somebody has to act.
+type ExceptionLine struct {
+	Verdict schema.Verdict `json:"verdict"`
+	Detail  string         `json:"detail"`
+	Currency
+	Payments uint64        `json:"payments"`
+	Settled  schema.Amount `json:"settled"`
+	Claimed  schema.Amount `json:"claimed"`
+	Who      string        `json:"who_acts"`
+	Do       string        `json:"what_to_do"`
+}
+
+// FindingLine counts what one rule found, by severity.
+type FindingLine struct {
+	Rule     string          `json:"rule"`
+	Severity schema.Severity `json:"severity"`
+	Currency
+	Findings uint64        `json:"findings"`
+	AtRisk   schema.Amount `json:"at_risk"`
+	Meaning  string        `json:"meaning"`
+	WhatToDo string        `json:"what_to_do"`
+}
+
+// FacilitatorLine is one facilitator's score.
+type FacilitatorLine struct {
+	Facilitator string `json:"facilitator"`
+	Currency
+	Payments   uint64        `json:"payments"`
+	Matched    uint64        `json:"matched"`
+	Exceptions uint64        `json:"exceptions"`
+	Pending    uint64        `json:"pending"` // and orphaned
+	Gross      schema.Amount `json:"gross"`
+}
+
+// NotAuditedLine counts claims on a chain that is not followed.
+type NotAuditedLine struct {
+	Network string `json:"network"`
+	Currency
+	Claims  uint64        `json:"claims"`
+	Claimed schema.Amount `json:"claimed"` // by those that say success
+}
+
+// RejectLine counts lines that were not understood.
+type RejectLine struct {
+	Reason string `json:"reason"`
+	Source string `json:"source"`
+	Lines  uint64 `json:"lines"`
+}
+
+// IncidentLine is a fault of operation.
+type IncidentLine struct {
+	Kind    string `json:"kind"`
+	Subject string `json:"subject"`
+	Detail  string `json:"detail"`
+	Count   uint64 `json:"count"`
+}
+
+// Report reads a period's books as the last whole sweep left them.
+func (b *Books) Report(ctx context.Context, period Period) (*Report, error) {
+	var r *Report
+	asOf, err := b.between(ctx, func(ctx context.Context) error {
+		r = &Report{RuleVersion: match.RuleVersion}
+		if !period.From.IsZero() {
+			r.From = seconds(period.From.Unix())
+		}
+		if !period.To.IsZero() {
+			r.To = seconds(period.To.Unix())
+		}
+		for _, read := range []func(context.Context, *Report, Period) error{b.payments, b.findings, b.notAudited, b.rejects, b.incidents} {
+			if err := read(ctx, r, period); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	r.AsOf = asOf
+	return r, nil
+}
+
+// when is the time by which a payment belongs to a period, in Unix milliseconds.
+const when = "if(settled_at > toDateTime(0, 'UTC'), toInt64(toUnixTimestamp(settled_at)) * 1000, toUnixTimestamp64Milli(first_seen))"
+
+func (p Period) params(pairs ...any) map[string]string {
+	from, to := int64(math.MinInt64), int64(math.MaxInt64)
+	if !p.From.IsZero() {
+		from = p.From.UnixMilli()
+	}
+	if !p.To.IsZero() {
+		to = p.To.UnixMilli()
+	}
+	return params(append(pairs, "from", from, "to", to)...)
+}
+
+// group is the smallest number of payments from which everything in the report can be added up.
+type group struct {
+	key struct {
+		chainID     uint64
+		token       schema.Address
+		decimals    uint8
+		kind        string
+		verdict     string
+		detail      string
+		facilitator string
+		resource    string
+		provenance  string
+	}
+	success    bool // some claim says success
+	payments   uint64
+	final      uint64
+	gross      schema.Amount
+	openGross  schema.Amount
+	claimed    schema.Amount
+	fee, net   schema.Amount
+	netUnclear uint64
+}
+
+// A cancelled payment is somebody's to act on when a success was claimed; only there that is asked.
+var paymentsQuery = `
+SELECT chain_id, token, decimals, kind, verdict, detail, facilitator, resource, resource_provenance,
+       verdict = 'canceled' AND pid IN (SELECT pid FROM claims WHERE outcome = 'success' AND pid IN (SELECT pid FROM payments WHERE verdict = 'canceled')) AS success,
+       count(), countIf(finality = 'final' AND NOT open), sum(gross), sumIf(gross, finality != 'final'), sum(claimed), sum(fee), sum(net), countIf(net IS NULL AND gross IS NOT NULL),
+       max(` + fmt.Sprintf(evidenceOf, "version") + `)
+FROM payments FINAL
+WHERE ` + when + ` >= {from:Int64} AND ` + when + ` < {to:Int64}
+GROUP BY chain_id, token, decimals, kind, verdict, detail, facilitator, resource, resource_provenance, success`
+
+// payments adds up verdicts, revenue, exceptions and facilitators from one reading, so that they cannot disagree.
+func (b *Books) payments(ctx context.Context, r *Report, period Period) error {
+	var verdicts collect[VerdictLine]
+	var totals collect[RevenueTotal]
+	var resources collect[ResourceLine]
+	var exceptions collect[ExceptionLine]
+	var facilitators collect[FacilitatorLine]
+	err := b.each(ctx, paymentsQuery, period.params(), func(scan func(...any) error) error {
+		var g group
+		var gross, openGross, claimed, fee, net *big.Int
+		var evidence uint64
+		k := &g.key
+		if err := scan(&k.chainID, &k.token, &k.decimals, &k.kind, &k.verdict, &k.detail, &k.facilitator, &k.resource, &k.provenance, &g.success,
+			&g.payments, &g.final, &gross, &openGross, &claimed, &fee, &net, &g.netUnclear, &evidence); err != nil {
+			return err
+		}
+		if err := upTo(ctx, evidence); err != nil {
+			return err
+		}
+		g.gross, g.openGross, g.claimed, g.fee, g.net = amountOf(gross), amountOf(openGross), amountOf(claimed), amountOf(fee), amountOf(net)
+		c := b.currency(k.chainID, k.token, k.decimals)
+		p := schema.Payment{Verdict: schema.Verdict(k.verdict), Detail: k.detail, Kind: schema.Kind(k.kind), Resource: k.resource}
+
+		v := verdicts.at(VerdictLine{Verdict: p.Verdict, Currency: c}, k.verdict, c)
+		v.Payments += g.payments
+		v.Final += g.final
+		v.Gross, v.Claimed = plus(v.Gross, g.gross), plus(v.Claimed, g.claimed)
+
+		f := facilitators.at(FacilitatorLine{Facilitator: k.facilitator, Currency: c}, k.facilitator, c)
+		f.Payments += g.payments
+		f.Gross = plus(f.Gross, g.gross)
+		switch p.Verdict {
+		case schema.Matched:
+			f.Matched += g.payments
+		case schema.Pending, schema.Orphaned:
+			f.Pending += g.payments
+		}
+
+		if match.IsException(&p, g.success) {
+			f.Exceptions += g.payments
+			who, do := acts(p.Verdict)
+			e := exceptions.at(ExceptionLine{Verdict: p.Verdict, Detail: k.detail, Currency: c, Who: who, Do: do}, k.verdict+" "+k.detail, c)
+			e.Payments += g.payments
+			e.Settled, e.Claimed = plus(e.Settled, g.gross), plus(e.Claimed, g.claimed)
+		}
+		if match.IsRevenue(&p) {
+			resource := resourceOf(&p)
+			totals.at(RevenueTotal{Currency: c}, "", c).add(&g)
+			resources.at(ResourceLine{Resource: resource, Provenance: k.provenance, Currency: c}, k.provenance+" "+resource, c).add(&g)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("reading payments: %w", err)
+	}
+
+	r.Verdicts = verdicts.sorted(func(x, y *VerdictLine) int {
+		return cmp.Or(x.Currency.compare(y.Currency), cmp.Compare(match.Number(x.Verdict), match.Number(y.Verdict)))
+	})
+	r.Revenue = totals.sorted(func(x, y *RevenueTotal) int { return x.Currency.compare(y.Currency) })
+	r.Resources = resources.sorted(func(x, y *ResourceLine) int {
+		return cmp.Or(x.Currency.compare(y.Currency), y.Gross.Units.Cmp(&x.Gross.Units), strings.Compare(x.Resource, y.Resource), strings.Compare(x.Provenance, y.Provenance))
+	})
+	r.Exceptions = exceptions.sorted(func(x, y *ExceptionLine) int {
+		return cmp.Or(cmp.Compare(match.Number(x.Verdict), match.Number(y.Verdict)), strings.Compare(x.Detail, y.Detail), x.Currency.compare(y.Currency))
+	})
+	r.Facilitators = facilitators.sorted(func(x, y *FacilitatorLine) int {
+		return cmp.Or(strings.Compare(x.Facilitator, y.Facilitator), x.Currency.compare(y.Currency))
+	})
+	return nil
+}
+
+// acts says who acts on an exception and what is to be done. The condition on who acts, where there is one, is what made it an exception.
+func acts(v schema.Verdict) (who, do string) {
+	m := match.Meaning(v)
+	who, _, _ = strings.Cut(m.Who, " if ")
+	return who, m.Do
+}
+
+func (r *Revenue) add(g *group) {
+	r.Payments += g.payments
+	r.NetUnclear += g.netUnclear
+	r.Gross, r.Open, r.Fee, r.Net = plus(r.Gross, g.gross), plus(r.Open, g.openGross), plus(r.Fee, g.fee), plus(r.Net, g.net)
+	if g.key.verdict == string(schema.Unlogged) {
+		r.Unlogged = plus(r.Unlogged, g.gross)
+	}
+}
+
+// collect keeps one line for each name and currency.
+type collect[L any] struct {
+	lines []*L
+	index map[string]*L
+}
+
+func (c *collect[L]) at(line L, name string, currency Currency) *L {
+	id := fmt.Sprintf("%d %s %s", currency.ChainID, currency.Token, name)
+	if c.index == nil {
+		c.index = map[string]*L{}
+	}
+	if c.index[id] == nil {
+		c.index[id] = &line
+		c.lines = append(c.lines, &line)
+	}
+	return c.index[id]
+}
+
+func (c *collect[L]) sorted(less func(x, y *L) int) []L {
+	slices.SortFunc(c.lines, less)
+	list := make([]L, len(c.lines))
+	for i, l := range c.lines {
+		list[i] = *l
+	}
+	return list
+}
+
+// compare puts followed tokens first.
+func (c Currency) compare(o Currency) int {
+	if (c.Symbol == "") != (o.Symbol == "") {
+		return strings.Compare(o.Symbol, c.Symbol)
+	}
+	return cmp.Or(cmp.Compare(c.ChainID, o.ChainID), strings.Compare(c.Token, o.Token))
+}
+
+var findingsByRule = `
+SELECT chain_id, token, p.decimals, f.rule, f.severity, count(), sum(f.at_risk), max(` + fmt.Sprintf(evidenceOf, "f.version") + `)
+FROM findings AS f FINAL INNER JOIN (SELECT * FROM payments FINAL WHERE ` + when + ` >= {from:Int64} AND ` + when + ` < {to:Int64}) AS p
+USING (pid, chain_id, token, method, authorizer, nonce)
+GROUP BY chain_id, token, p.decimals, f.rule, f.severity`
+
+func (b *Books) findings(ctx context.Context, r *Report, period Period) error {
+	catalogue := map[string]findings.Rule{}
+	for _, rule := range findings.Catalogue() {
+		catalogue[rule.ID] = rule
+	}
+	r.Findings = []FindingLine{}
+	err := b.each(ctx, findingsByRule, period.params(), func(scan func(...any) error) error {
+		var chainID, evidence uint64
+		var token schema.Address
+		var decimals uint8
+		var severity string
+		var atRisk *big.Int
+		var l FindingLine
+		if err := scan(&chainID, &token, &decimals, &l.Rule, &severity, &l.Findings, &atRisk, &evidence); err != nil {
+			return err
+		}
+		l.Severity, l.AtRisk, l.Currency = schema.Severity(severity), amountOf(atRisk), b.currency(chainID, token, decimals)
+		l.Meaning, l.WhatToDo = catalogue[l.Rule].Meaning, catalogue[l.Rule].WhatToDo
+		r.Findings = append(r.Findings, l)
+		return upTo(ctx, evidence)
+	})
+	if err != nil {
+		return fmt.Errorf("reading findings: %w", err)
+	}
+	slices.SortFunc(r.Findings, func(x, y FindingLine) int {
+		return cmp.Or(cmp.Compare(weight(y.Severity), weight(x.Severity)), strings.Compare(x.Rule, y.Rule), x.Currency.compare(y.Currency))
+	})
+	return nil
+}
+
+func weight(s schema.Severity) int {
+	return slices.Index([]schema.Severity{schema.SeverityInfo, schema.SeverityPossible, schema.SeverityWarning, schema.SeverityCritical}, s)
+}
+
+const notAuditedQuery = `
+SELECT network, chain_id, token, count(), sumIf(amount, outcome = 'success')
+FROM claims FINAL
+WHERE chain_id NOT IN {followed:Array(UInt64)} AND outcome != 'verify'
+  AND toUnixTimestamp64Milli(event_time) >= {from:Int64} AND toUnixTimestamp64Milli(event_time) < {to:Int64}
+GROUP BY network, chain_id, token ORDER BY chain_id, network, token`
+
+func (b *Books) notAudited(ctx context.Context, r *Report, period Period) error {
+	r.NotAudited = []NotAuditedLine{}
+	err := b.each(ctx, notAuditedQuery, period.params("followed", b.followed()), func(scan func(...any) error) error {
+		var chainID uint64
+		var token schema.Address
+		var claimed *big.Int
+		var l NotAuditedLine
+		if err := scan(&l.Network, &chainID, &token, &l.Claims, &claimed); err != nil {
+			return err
+		}
+		l.Currency, l.Claimed = b.currency(chainID, token, 0), amountOf(claimed)
+		r.NotAudited = append(r.NotAudited, l)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("reading claims on chains that are not followed: %w", err)
+	}
+	return nil
+}
+
+func (b *Books) rejects(ctx context.Context, r *Report, _ Period) error {
+	r.Rejects = []RejectLine{}
+	err := b.each(ctx, "SELECT reason, source, count() FROM rejects FINAL GROUP BY reason, source ORDER BY reason, source", nil, func(scan func(...any) error) error {
+		var l RejectLine
+		if err := scan(&l.Reason, &l.Source, &l.Lines); err != nil {
+			return err
+		}
+		r.Rejects = append(r.Rejects, l)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("reading rejects: %w", err)
+	}
+	return nil
+}
+
+func (b *Books) incidents(ctx context.Context, r *Report, _ Period) error {
+	r.Incidents = []IncidentLine{}
+	rows, err := schema.Incidents.Select(ctx, b.store, "FINAL WHERE count > 0 ORDER BY kind, subject", nil)
+	for _, i := range rows {
+		r.Incidents = append(r.Incidents, IncidentLine{i.Kind, i.Subject, i.Detail, i.Count})
+	}
+	return err
+}
+
+// each runs a query that is no typed read of one table.
+func (b *Books) each(ctx context.Context, query string, p map[string]string, row func(scan func(...any) error) error) error {
+	if p != nil {
+		ctx = withParams(ctx, p)
+	}
+	rows, err := b.store.Conn().Query(ctx, query)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := row(rows.Scan); err != nil {
+			return err
+		}
+	}
+	return rows.Err()
+}

@@ -1,0 +1,316 @@
+package books
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"x402audit/schema"
+)
+
+// Write writes the report as a table, JSON or CSV.
+func (r *Report) Write(w io.Writer, format Format) error {
+	switch format {
+	case Table:
+		return r.table(w)
+	case JSON:
+		e := json.NewEncoder(w)
+		e.SetEscapeHTML(false)
+		e.SetIndent("", "  ")
+		return e.Encode(r)
+	case CSV:
+		return r.csv(w)
+	}
+	return fmt.Errorf("a report is written as %s, %s or %s, not as %s", Table, JSON, CSV, format)
+}
+
+// shownResources bounds the table; JSON and CSV have all.
+const shownResources = 20
+
+func (r *Report) table(w io.Writer) error {
+	p := &page{w: w}
+	p.line("period   %s", r.period())
+	if c := r.currencies(); len(c) == 1 {
+		p.only = c[0]
+		p.line("amounts  %s", p.only)
+	}
+	for i, l := range r.AsOf.Lines() {
+		p.line("%-8s %s", []string{"as of", ""}[min(i, 1)], l)
+	}
+	p.line("rules    version %d", r.RuleVersion)
+
+	p.section("Verdicts", "", "verdict", "#payments", "#final", "#settled", "#claimed", "token")
+	for _, l := range r.Verdicts {
+		p.row(l.Verdict, l.Payments, l.Final, l.format(l.Gross), l.format(l.Claimed), l.Currency)
+	}
+	p.end("no payment in this period")
+
+	shown, rest := r.topResources()
+	p.section("Revenue by resource", "settled charges to us, raw: refunds are not taken off",
+		"resource", "by", "#payments", "#gross", "#unlogged", "#not final", "#fee", "#net", "token")
+	for _, l := range shown {
+		p.revenue(l.Resource, l.Provenance, l.Currency, l.Revenue)
+	}
+	for _, l := range rest {
+		p.revenue(l.Resource, "", l.Currency, l.Revenue)
+	}
+	for _, l := range r.Revenue {
+		p.rule()
+		p.revenue("total", "", l.Currency, l.Revenue)
+	}
+	p.end("no revenue in this period")
+
+	p.section("Exceptions", "", "verdict", "detail", "#payments", "#settled", "#claimed", "token", "who acts", "what to do")
+	for _, l := range r.Exceptions {
+		p.row(l.Verdict, cmp.Or(l.Detail, "-"), l.Payments, l.format(l.Settled), l.format(l.Claimed), l.Currency, l.Who, l.Do)
+	}
+	p.end("nobody has to act")
+
+	p.section("Findings", "", "rule", "severity", "#findings", "#at risk", "token", "what to do")
+	for _, l := range r.Findings {
+		p.row(l.Rule, l.Severity, l.Findings, l.format(l.AtRisk), l.Currency, l.WhatToDo)
+	}
+	p.end("none")
+
+	p.section("Facilitators", "", "facilitator", "#payments", "#matched", "#exceptions", "#pending", "#settled", "token")
+	for _, l := range r.Facilitators {
+		p.row(cmp.Or(l.Facilitator, "(unknown)"), l.Payments, l.Matched, l.Exceptions, l.Pending, l.format(l.Gross), l.Currency)
+	}
+	p.end("none")
+
+	if len(r.NotAudited) > 0 {
+		p.section("Not audited", "claims on chains that are not followed", "network", "#claims", "#claimed", "of")
+		for _, l := range r.NotAudited {
+			p.row(l.Network, l.Claims, l.format(l.Claimed), l.Currency.String())
+		}
+		p.end("")
+	}
+	if len(r.Rejects) > 0 {
+		p.section("Lines not understood", "of all logs, whatever the period", "reason", "log", "#lines")
+		for _, l := range r.Rejects {
+			p.row(l.Reason, l.Source, l.Lines)
+		}
+		p.end("")
+	}
+	if len(r.Incidents) > 0 {
+		p.section("Incidents", "of operation, whatever the period", "kind", "subject", "#count", "detail")
+		for _, l := range r.Incidents {
+			p.row(l.Kind, l.Subject, l.Count, l.Detail)
+		}
+		p.end("")
+	}
+	return p.err
+}
+
+func (r *Report) period() string {
+	switch {
+	case r.From == nil && r.To == nil:
+		return "everything"
+	case r.From == nil:
+		return "before " + *r.To
+	case r.To == nil:
+		return "from " + *r.From
+	}
+	return "from " + *r.From + " up to " + *r.To
+}
+
+// currencies are what the period's payments are made in.
+func (r *Report) currencies() (list []Currency) {
+	for _, l := range r.Verdicts {
+		if !slices.Contains(list, l.Currency) {
+			list = append(list, l.Currency)
+		}
+	}
+	return list
+}
+
+// topResources are the first resources of each token by gross, what nobody attributed always among them, and a line with the sum of the rest.
+func (r *Report) topResources() (shown, rest []ResourceLine) {
+	var others collect[ResourceLine]
+	count := map[Currency]int{}
+	for _, l := range r.Resources {
+		count[l.Currency]++
+		if count[l.Currency] <= shownResources || l.Resource == unattributed {
+			shown = append(shown, l)
+			continue
+		}
+		o := others.at(ResourceLine{Currency: l.Currency}, "", l.Currency)
+		n, _ := strconv.Atoi(o.Provenance) // carries the count until the line is named
+		o.Provenance = strconv.Itoa(n + 1)
+		o.Payments += l.Payments
+		o.NetUnclear += l.NetUnclear
+		o.Gross, o.Unlogged, o.Open = plus(o.Gross, l.Gross), plus(o.Unlogged, l.Unlogged), plus(o.Open, l.Open)
+		o.Fee, o.Net = plus(o.Fee, l.Fee), plus(o.Net, l.Net)
+	}
+	rest = others.sorted(func(x, y *ResourceLine) int { return x.Currency.compare(y.Currency) })
+	for i := range rest {
+		rest[i].Resource = "(" + rest[i].Provenance + " more)"
+	}
+	return shown, rest
+}
+
+// page writes sections of a text report, one table each.
+type page struct {
+	w     io.Writer
+	only  Currency // said once at the top where it is the only one; sections then leave out their column "token"
+	t     table.Writer
+	title string
+	rows  int
+	lines int
+	err   error
+}
+
+func (p *page) line(format string, args ...any) {
+	if p.err == nil {
+		p.lines++
+		_, p.err = fmt.Fprintf(p.w, strings.TrimRight(format, " ")+"\n", args...)
+	}
+}
+
+// section begins a table. A column whose name starts with # holds numbers: it is aligned to the right.
+func (p *page) section(title, note string, columns ...string) {
+	p.title = title
+	if note != "" {
+		p.title += " (" + note + ")"
+	}
+	if p.only != (Currency{}) {
+		columns = slices.DeleteFunc(columns, func(c string) bool { return c == "token" })
+	}
+	p.t, p.rows = newTable(columns...), 0
+}
+
+func (p *page) row(cells ...any) {
+	cells = slices.DeleteFunc(cells, func(c any) bool { return c == p.only })
+	for i, c := range cells {
+		cells[i] = printable(fmt.Sprint(c))
+	}
+	p.t.AppendRow(cells)
+	p.rows++
+}
+
+func (p *page) rule() { p.t.AppendSeparator() }
+
+func (p *page) revenue(resource, provenance string, c Currency, r Revenue) {
+	net := c.format(r.Net)
+	if r.NetUnclear > 0 {
+		net += fmt.Sprintf(" (%d unclear)", r.NetUnclear)
+	}
+	zero := schema.Units(0)
+	p.row(resource, provenance, r.Payments, c.format(r.Gross), c.format(plus(r.Unlogged, zero)), c.format(plus(r.Open, zero)), c.format(r.Fee), net, c)
+}
+
+func (p *page) end(none string) {
+	if p.lines > 0 {
+		p.line("")
+	}
+	p.line("%s", p.title)
+	if p.rows == 0 {
+		p.line("  %s", none)
+		return
+	}
+	for line := range strings.Lines(p.t.Render()) {
+		p.line("  %s", strings.TrimRight(line, " \n"))
+	}
+}
+
+func newTable(columns ...string) table.Writer {
+	t := table.NewWriter()
+	style := table.StyleDefault
+	style.Options = table.Options{SeparateHeader: true}
+	style.Format = table.FormatOptions{}
+	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
+	t.SetStyle(style)
+	header := make(table.Row, len(columns))
+	var configs []table.ColumnConfig
+	for i, c := range columns {
+		name, number := strings.CutPrefix(c, "#")
+		header[i] = name
+		switch {
+		case number:
+			configs = append(configs, table.ColumnConfig{Number: i + 1, Align: text.AlignRight, AlignHeader: text.AlignRight})
+		case name == "what to do" || name == "detail" || name == "resource":
+			configs = append(configs, table.ColumnConfig{Number: i + 1, WidthMax: 60, WidthMaxEnforcer: text.WrapSoft})
+		}
+	}
+	t.AppendHeader(header)
+	t.SetColumnConfigs(configs)
+	return t
+}
+
+// csv writes one figure a row, so that sections of different shape fit in one file: amounts in whole tokens, exactly, where the token's decimals are
+// known.
+func (r *Report) csv(w io.Writer) error {
+	c := newCSV(w)
+	row := func(cells ...string) { _ = c.Write(guarded(cells)) } // the writer keeps its error for Flush
+	row("section", "item", "detail", "chain_id", "token", "symbol", "measure", "value")
+
+	plain := func(section, item, detail, measure, value string) {
+		row(section, item, detail, "", "", "", measure, value)
+	}
+	plain("period", "", "", "from", cell(r.From))
+	plain("period", "", "", "to", cell(r.To))
+	plain("period", "", "", "rule_version", strconv.FormatUint(uint64(r.RuleVersion), 10))
+	for _, l := range r.AsOf.Chains {
+		plain("as_of", l.Chain, "", "latest", strconv.FormatUint(l.Latest.Number, 10))
+		plain("as_of", l.Chain, "", "safe", strconv.FormatUint(l.Safe.Number, 10))
+		plain("as_of", l.Chain, "", "final", strconv.FormatUint(l.Final.Number, 10))
+		plain("as_of", l.Chain, "", "final_time", cell(l.Final.Time))
+	}
+	for _, l := range r.AsOf.Logs {
+		plain("as_of", l.Source, l.Facilitator, "last", cell(l.Last))
+	}
+
+	figures := func(section, item, detail string, c Currency, pairs ...any) {
+		for i := 0; i < len(pairs); i += 2 {
+			value := fmt.Sprint(pairs[i+1])
+			if a, ok := pairs[i+1].(schema.Amount); ok {
+				value = ""
+				if a.Known {
+					value = c.format(a)
+				}
+			}
+			row(section, item, detail, strconv.FormatUint(c.ChainID, 10), c.Token, c.Symbol, pairs[i].(string), value)
+		}
+	}
+	revenue := func(section, item, detail string, c Currency, r Revenue) {
+		figures(section, item, detail, c, "payments", r.Payments, "gross", r.Gross, "unlogged", plus(r.Unlogged, schema.Units(0)),
+			"not_final", plus(r.Open, schema.Units(0)), "fee", r.Fee, "net", r.Net, "net_unclear", r.NetUnclear)
+	}
+	for _, l := range r.Verdicts {
+		figures("verdicts", string(l.Verdict), "", l.Currency, "payments", l.Payments, "final", l.Final, "settled", l.Gross, "claimed", l.Claimed)
+	}
+	for _, l := range r.Revenue {
+		revenue("revenue", "total", "", l.Currency, l.Revenue)
+	}
+	for _, l := range r.Resources {
+		revenue("resources", l.Resource, l.Provenance, l.Currency, l.Revenue)
+	}
+	for _, l := range r.Exceptions {
+		figures("exceptions", string(l.Verdict), l.Detail, l.Currency, "payments", l.Payments, "settled", l.Settled, "claimed", l.Claimed)
+	}
+	for _, l := range r.Findings {
+		figures("findings", l.Rule, string(l.Severity), l.Currency, "findings", l.Findings, "at_risk", l.AtRisk)
+	}
+	for _, l := range r.Facilitators {
+		figures("facilitators", l.Facilitator, "", l.Currency, "payments", l.Payments, "matched", l.Matched, "exceptions", l.Exceptions,
+			"pending", l.Pending, "settled", l.Gross)
+	}
+	for _, l := range r.NotAudited {
+		figures("not_audited", l.Network, "", l.Currency, "claims", l.Claims, "claimed", l.Claimed)
+	}
+	for _, l := range r.Rejects {
+		plain("rejects", l.Reason, l.Source, "lines", strconv.FormatUint(l.Lines, 10))
+	}
+	for _, l := range r.Incidents {
+		plain("incidents", l.Kind, l.Subject, "count", strconv.FormatUint(l.Count, 10))
+	}
+	c.Flush()
+	return c.Error()
+}
