@@ -282,6 +282,9 @@ func (s *story) transaction(t *schema.Transaction) event {
 	switch {
 	case s.dead[t.BlockHash]:
 		e.add("reorganized away: transaction %s", schema.Hex(t.Hash[:]))
+	case t.Succeeded && s.payment != nil && s.payment.Detail == match.DetailCandidates:
+		e.add("the claimed transaction succeeded and holds several settlements that fit the claim")
+		e.add("transaction %s", schema.Hex(t.Hash[:]))
 	case t.Succeeded:
 		e.add("a claimed transaction succeeded and holds no settlement of this payment")
 		e.add("transaction %s", schema.Hex(t.Hash[:]))
