@@ -1,0 +1,152 @@
+package indexer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/ethereum/go-ethereum/rpc"
+)
+
+const (
+	askEvery    = time.Second      // how often open questions are looked for; a subscription is not waited for longer, for it can stall
+	resubscribe = 15 * time.Second // how long polling does before a subscription is tried again
+)
+
+// Run follows the head until ctx ends, and answers questions on the way. Where the endpoint speaks WebSocket, new heads wake it;
+// elsewhere, and when the subscription fails, it polls. changed is called after each durable write; it must not block and
+// must not call the indexer.
+//
+// An endpoint that was never reached, serves another chain, knows no finalized block or forked below it ends Run with an error. Any other
+// failure is logged, shown in the metric failing and tried again: the cursor stays where it is, and nothing is skipped.
+func (x *Indexer) Run(ctx context.Context, changed func()) error {
+	x.mu.Lock()
+	if changed != nil {
+		x.changed = changed
+	}
+	err := x.rpc.open(ctx)
+	x.mu.Unlock()
+	if err != nil {
+		return stopped(ctx, err)
+	}
+
+	wake := newWaker(x)
+	defer wake.stop()
+	pauses := x.pauses()
+	var answered time.Time
+	for {
+		err := x.step(ctx, &answered)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err == nil:
+			x.metrics.failing.Set(0)
+			pauses.Reset()
+			wake.wait(ctx, x.cfg.Poll)
+		case x.permanent(err):
+			return err
+		default:
+			x.metrics.failing.Set(1)
+			x.log.Warn("trying again", "err", err)
+			if sleep(ctx, pauses.NextBackOff()) != nil {
+				return nil
+			}
+		}
+	}
+}
+
+// stopped turns the end of the caller's context into no error.
+func stopped(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+func (x *Indexer) permanent(err error) bool {
+	if errors.Is(err, ErrNoFinalized) {
+		return x.at.head.Seq == 0 // a node that knew one before will know one again
+	}
+	return errors.Is(err, ErrChainID) || errors.Is(err, ErrFork) || errors.Is(err, ErrConfig)
+}
+
+// step brings the store to the head, and answers questions when it is time.
+func (x *Indexer) step(ctx context.Context, answered *time.Time) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for more := true; more; {
+		var err error
+		if more, err = x.converge(ctx); err != nil {
+			return err
+		}
+	}
+	if time.Since(*answered) < askEvery {
+		return nil
+	}
+	*answered = time.Now()
+	_, err := x.answer(ctx)
+	return err
+}
+
+// waker waits for the next look at the heads: for a new head where there is a subscription, for a while elsewhere.
+type waker struct {
+	x     *Indexer
+	heads chan json.RawMessage
+	sub   *rpc.ClientSubscription // nil while polling
+	tried time.Time
+}
+
+func newWaker(x *Indexer) *waker {
+	return &waker{x: x, heads: make(chan json.RawMessage, 256)}
+}
+
+func (w *waker) wait(ctx context.Context, poll time.Duration) {
+	w.subscribe(ctx)
+	var failed <-chan error
+	if w.sub != nil {
+		failed, poll = w.sub.Err(), askEvery
+	}
+	timer := time.NewTimer(poll)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+	case <-w.heads:
+		for len(w.heads) > 0 {
+			<-w.heads
+		}
+	case err := <-failed:
+		w.x.log.Info("polling for heads, the subscription ended", "err", err)
+		w.stop()
+	}
+}
+
+// subscribe tries for a subscription where the current endpoint can have one.
+func (w *waker) subscribe(ctx context.Context) {
+	if w.sub != nil || time.Since(w.tried) < resubscribe {
+		return
+	}
+	w.x.mu.Lock()
+	defer w.x.mu.Unlock()
+	e := w.x.rpc.endpoints[w.x.rpc.current]
+	if (e.url.Scheme != "ws" && e.url.Scheme != "wss") || e.conn == nil {
+		return
+	}
+	w.tried = time.Now()
+	attempt, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	sub, err := e.conn.EthSubscribe(attempt, w.heads, "newHeads")
+	if err != nil {
+		w.x.log.Info("polling for heads, newHeads is not to be had", "err", e.redact(err.Error()))
+		return
+	}
+	w.sub = sub
+}
+
+func (w *waker) stop() {
+	if w.sub != nil {
+		w.sub.Unsubscribe()
+		w.sub = nil
+	}
+}

@@ -1,0 +1,160 @@
+package indexer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"x402audit/schema"
+)
+
+// Token is a followed EIP-3009 token.
+type Token struct {
+	Address schema.Address
+}
+
+// Config says which chain is followed, and what of it.
+type Config struct {
+	Name      string
+	ChainID   uint64
+	RPC       []string // http(s) or ws(s); the first that answers is used
+	FromBlock uint64   // the first block that is read
+	Tokens    []Token
+
+	// Interest picks the settlements whose transaction's sender is read, before the cursor moves. Nil picks none.
+	Interest func(*schema.Settlement) bool
+	// KeepTransfer picks the Transfers that are stored though no AuthorizationUsed consumed them and their transaction holds no
+	// settlement; those in a settlement's transaction always are. Nil picks none.
+	KeepTransfer func(*schema.Transfer) bool
+
+	FinalDepth uint64        // for chains without a finalized tag: blocks so deep below the head count as final; 0 requires the tag
+	Poll       time.Duration // how often the head is asked for; default 1 s, 200 ms fits chains with blocks as fast as Base's
+}
+
+// ErrFork is answered when a finalized block that is stored is not on the endpoint's chain.
+var ErrFork = errors.New("the chain forked below its finalized block")
+
+// ErrConfig is answered when the configuration contradicts itself or what is stored.
+var ErrConfig = errors.New("configuration")
+
+// Indexer follows one chain into one store. It is the only writer of its chain's evidence there.
+type Indexer struct {
+	cfg     Config
+	tokens  []schema.Address
+	follows map[schema.Address]bool
+	store   *schema.Store
+	log     *slog.Logger
+	rpc     *client
+	metrics *metrics
+
+	mu       sync.Mutex // one of CatchUp, Run's step and Answer at a time
+	at       place
+	loaded   bool   // at says what the store says
+	shrunk   int    // how often in a row the head was an ancestor of the tip
+	size     uint64 // blocks of the next range
+	progress progress
+	asked    asked
+	changed  func()
+
+	insertHook func(table string) error // of tests: fails an insert
+}
+
+// New makes the indexer of one chain. Nothing is asked or read before it is used.
+func New(cfg Config, store *schema.Store, log *slog.Logger, reg prometheus.Registerer) (*Indexer, error) {
+	if cfg.ChainID == 0 {
+		return nil, fmt.Errorf("chain %s: %w: chain_id is missing", cfg.Name, ErrConfig)
+	}
+	if len(cfg.Tokens) == 0 {
+		return nil, fmt.Errorf("chain %s: %w: no token to follow", cfg.Name, ErrConfig)
+	}
+	if cfg.Poll <= 0 {
+		cfg.Poll = time.Second
+	}
+	m, err := newMetrics(cfg.Name, reg)
+	if err != nil {
+		return nil, fmt.Errorf("chain %s: registering metrics: %w", cfg.Name, err)
+	}
+	c, err := newClient(cfg, m)
+	if err != nil {
+		return nil, err
+	}
+	x := &Indexer{
+		cfg: cfg, store: store, log: log.With("chain", cfg.Name), rpc: c, metrics: m,
+		follows: map[schema.Address]bool{}, size: firstRange, asked: asked{}, changed: func() {},
+	}
+	for _, t := range cfg.Tokens {
+		if !x.follows[t.Address] {
+			x.follows[t.Address] = true
+			x.tokens = append(x.tokens, t.Address)
+		}
+	}
+	return x, nil
+}
+
+// Close ends the connections to the endpoints.
+func (x *Indexer) Close() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.rpc.close()
+}
+
+// maxFailures in a row, without one more block read, end CatchUp.
+const maxFailures = 8
+
+// CatchUp reads up to the head as it is when called, and returns. Answers that contradict themselves are asked again for
+// a while; what cannot be read is an error and never skipped.
+func (x *Indexer) CatchUp(ctx context.Context) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if err := x.rpc.open(ctx); err != nil {
+		return err
+	}
+	pauses := x.pauses()
+	for failures := 0; ; {
+		before := x.at.next()
+		more, err := x.converge(ctx)
+		if err != nil {
+			if x.at.next() > before {
+				failures = 0
+				pauses.Reset()
+			}
+			failures++
+			if !errors.Is(err, errRefused) && !errors.Is(err, errTooSlow) || failures == maxFailures {
+				return err
+			}
+			x.log.Warn("asking again", "err", err)
+			if err := sleep(ctx, pauses.NextBackOff()); err != nil {
+				return err
+			}
+			continue
+		}
+		if !more {
+			return nil
+		}
+		failures = 0
+	}
+}
+
+func (x *Indexer) pauses() *backoff.ExponentialBackOff {
+	pauses := backoff.NewExponentialBackOff()
+	pauses.InitialInterval, pauses.MaxInterval = x.rpc.pause, 10*time.Second
+	pauses.Reset()
+	return pauses
+}
+
+func sleep(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
