@@ -18,7 +18,6 @@ const (
 var (
 	usdc     = addr(0xcc)
 	payerA   = addr(0xa1)
-	payerB   = addr(0xb1)
 	shop     = addr(0x51)
 	stranger = addr(0xee)
 	signer   = addr(0xf1)

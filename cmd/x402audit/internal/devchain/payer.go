@@ -89,7 +89,7 @@ func (p *Payer) authorize(resource Resource, version int, now time.Time) Authori
 		To:          resource.PayTo,
 		Value:       new(big.Int).Set(resource.Amount),
 		ValidBefore: uint64(now.Add(resource.timeout()).Unix()),
-		Nonce:       crypto.Keccak256Hash([]byte("nonce"), p.Key.D.Bytes(), count[:]),
+		Nonce:       crypto.Keccak256Hash([]byte("nonce"), crypto.FromECDSA(p.Key), count[:]),
 	}
 	if version == 1 { // v2 clients leave validAfter 0, v1 clients allow for a slow clock
 		a.ValidAfter = uint64(now.Add(-10 * time.Minute).Unix())
