@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"reflect"
 	"sync"
 	"time"
 
@@ -42,10 +43,17 @@ type Summary struct {
 	AsOf      match.AsOf
 }
 
-// progress is the auditor's cursor: how far it has followed each writer, and the as-of point at which open payments were last judged.
+// progress is the auditor's cursor: how far it has followed each writer, and the as-of point at which those that wait were last looked at.
 type progress struct {
 	Writers map[string]uint64 `json:"writers"`
-	AsOf    json.RawMessage   `json:"asof"`
+	AsOf    point             `json:"asof"`
+}
+
+type point struct {
+	Heads        map[uint64]schema.Head
+	CoveredSince map[uint64]int64
+	CoveredFrom  map[uint64]uint64
+	Sources      []match.Source
 }
 
 // Sweep judges what new evidence or the passing of time has touched since the last sweep.
@@ -76,15 +84,8 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 	if err != nil {
 		return Summary{}, err
 	}
-	point, err := json.Marshal(struct {
-		Heads   map[uint64]schema.Head
-		Covered map[uint64]int64
-		Sources []match.Source
-	}{asof.Heads, asof.CoveredSince, asof.Sources})
-	if err != nil {
-		return Summary{}, err
-	}
-	moved := string(point) != string(done.AsOf)
+	now := point{asof.Heads, asof.CoveredSince, asof.CoveredFrom, asof.Sources}
+	moved := !reflect.DeepEqual(now, done.AsOf)
 	s := Summary{AsOf: asof}
 	if !moved && maps.Equal(writers, done.Writers) {
 		return s, nil
@@ -95,7 +96,8 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 		return s, err
 	}
 	if moved { // what time alone can change
-		if err := a.open(ctx, todo); err != nil {
+		recovered := !maps.Equal(now.CoveredSince, done.AsOf.CoveredSince) || !maps.Equal(now.CoveredFrom, done.AsOf.CoveredFrom)
+		if err := a.due(ctx, todo, &asof, recovered); err != nil {
 			return s, err
 		}
 	}
@@ -113,7 +115,7 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 		}
 	}
 	// The cursor comes last: until here the sweep can be done again.
-	return s, a.setCursor(ctx, cursor.Seq+1, progress{Writers: writers, AsOf: point})
+	return s, a.setCursor(ctx, cursor.Seq+1, progress{Writers: writers, AsOf: now})
 }
 
 func (a *Auditor) cursor(ctx context.Context) (schema.Cursor, progress, error) {

@@ -3,7 +3,9 @@ package reconcile
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
+	"strings"
 
 	"x402audit/reconcile/match"
 	"x402audit/schema"
@@ -83,10 +85,31 @@ func (a *Auditor) touched(ctx context.Context, s *scope, from, to map[string]uin
 	return nil
 }
 
-// open adds the payments that the passing of time alone can change.
-func (a *Auditor) open(ctx context.Context, s *scope) error {
-	return schema.Payments.Each(ctx, a.store, "FINAL WHERE open", nil, func(p *schema.Payment) error {
+// due adds the payments that the as-of point, having moved, can change without any new evidence on them.
+func (a *Auditor) due(ctx context.Context, s *scope, asof *match.AsOf, recovered bool) error {
+	return schema.Payments.Each(ctx, a.store, "FINAL WHERE "+dueWhen(asof, recovered), nil, func(p *schema.Payment) error {
 		s.add(p.Key)
 		return nil
 	})
+}
+
+// dueWhen is Waits as SQL. When what the index covers changed, every payment that nothing has decided is looked at again.
+func dueWhen(asof *match.AsOf, recovered bool) string {
+	when := []string{"false"}
+	if recovered {
+		when = append(when, "verdict IN ('pending', 'orphaned') OR detail = '"+match.DetailUnwitnessed+"'")
+	}
+	for chain, h := range asof.Heads {
+		when = append(when, fmt.Sprintf("chain_id = %d AND (waits_safe BETWEEN 1 AND %d OR waits_final BETWEEN 1 AND %d OR waits_time BETWEEN toDateTime(1) AND toDateTime(%d)"+
+			" OR finality = 'safe' AND block_number > %[2]d)", chain, h.Safe.Number, h.Final.Number, h.Final.Time))
+	}
+	for _, source := range asof.Sources {
+		last := source.Last
+		if source.Ended {
+			last = math.MaxInt64
+		}
+		when = append(when, fmt.Sprintf("waits_log AND facilitator = %s AND toUnixTimestamp(settled_at) * 1000 BETWEEN %d AND %d",
+			literal([]byte(source.Facilitator)), source.First, last))
+	}
+	return "(" + strings.Join(when, ") OR (") + ")"
 }

@@ -56,9 +56,18 @@ type Payment struct {
 	SettledAt        int64 // Unix seconds; 0 when nothing settled
 
 	RuleVersion uint32
-	Open        bool // the passing of time alone can still change it
+	Waits       Waits
 	Version     Version
 	Deleted     bool
+}
+
+// Waits says what, without any new evidence on the payment, can still change its verdict: the as-of point coming to a block or a time, or a
+// log moving on. The zero value waits for nothing.
+type Waits struct {
+	Safe  uint64 // until the safe block has this number
+	Final uint64 // until the final block has this number
+	Time  int64  // until the final block has this time, Unix seconds
+	Log   bool   // until a log of its facilitator covers the settlement, or has moved past it
 }
 
 // Settled holds when money moved on chain under the payment's key.

@@ -212,7 +212,10 @@ var (
 		millis("first_seen", func(r *Payment) *int64 { return &r.FirstSeen }),
 		seconds("settled_at", func(r *Payment) *int64 { return &r.SettledAt }),
 		plain("rule_version", func(r *Payment) *uint32 { return &r.RuleVersion }),
-		plain("open", func(r *Payment) *bool { return &r.Open }),
+		plain("waits_safe", func(r *Payment) *uint64 { return &r.Waits.Safe }),
+		plain("waits_final", func(r *Payment) *uint64 { return &r.Waits.Final }),
+		seconds("waits_time", func(r *Payment) *int64 { return &r.Waits.Time }),
+		plain("waits_log", func(r *Payment) *bool { return &r.Waits.Log }),
 		version(func(r *Payment) *Version { return &r.Version }),
 		deleted(func(r *Payment) *bool { return &r.Deleted }),
 	)}

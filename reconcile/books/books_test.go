@@ -196,13 +196,13 @@ func scene() *rows {
 	c.Keyed, c.Payer, c.ValidBefore, c.Signature = false, bob, 0, schema.SignatureAbsent
 	k = schema.Key{ChainID: base, Token: usdc, Method: schema.MethodClaim, Authorizer: bob, Nonce: c.ID}
 	p = r.judge(k, schema.Pending, "", nil)
-	p.Finality, p.Open, p.Claimed, p.ClaimTransaction, p.Match = schema.FinalityNone, true, schema.Units(1_000), h(0x7f, 11), ""
+	p.Finality, p.Claimed, p.ClaimTransaction, p.Match = schema.FinalityNone, schema.Units(1_000), h(0x7f, 11), ""
 
 	// 10: not decided yet.
 	k = key(bob, 10)
 	r.claim(k, 10, schema.OutcomeOpen, 5_000, schema.Hash{})
 	p = r.judge(k, schema.Pending, "", nil)
-	p.Finality, p.Open, p.Claimed = schema.FinalityNone, true, schema.Units(5_000)
+	p.Finality, p.Claimed = schema.FinalityNone, schema.Units(5_000)
 	return r
 }
 

@@ -196,7 +196,7 @@ type group struct {
 var paymentsQuery = `
 SELECT chain_id, token, decimals, kind, verdict, detail, facilitator, resource, resource_provenance,
        verdict = 'canceled' AND pid IN (SELECT pid FROM claims WHERE outcome = 'success' AND pid IN (SELECT pid FROM payments WHERE verdict = 'canceled')) AS success,
-       count(), countIf(finality = 'final' AND NOT open), sum(gross), sumIf(gross, finality != 'final'), sum(claimed), sum(fee), sum(net), countIf(net IS NULL AND gross IS NOT NULL),
+       count(), countIf(finality = 'final' AND verdict != 'pending'), sum(gross), sumIf(gross, finality != 'final'), sum(claimed), sum(fee), sum(net), countIf(net IS NULL AND gross IS NOT NULL),
        max(` + fmt.Sprintf(evidenceOf, "version") + `)
 FROM payments FINAL
 WHERE ` + when + ` >= {from:Int64} AND ` + when + ` < {to:Int64}

@@ -121,6 +121,10 @@ func TestReplayedAuthorization(t *testing.T) {
 	// Another query is another thing.
 	settled().claim(1, noon+1, success, func(c *schema.Claim) { c.RequirementsResource = "https://api.shop/weather?city=Rome" }).
 		want(t, "replayed_authorization/other_resource/critical/1000")
+	// A server's log that names no facilitator is of all of them.
+	unnamed := func(c *schema.Claim) { server(c); c.Facilitator = "" }
+	settled().claim(1, noon+1, success, unnamed).want(t)
+	settled().claim(1, noon+1, success, unnamed).claim(1, noon+2, success, byB).want(t, "replayed_authorization/other_facilitator/critical/1000")
 	// Two servers' grants that only a request identifier tells apart may be a retry.
 	id := func(id string) func(*schema.Claim) {
 		return func(c *schema.Claim) { server(c); c.PaymentIdentifier = id }

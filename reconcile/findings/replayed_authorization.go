@@ -28,12 +28,12 @@ var replayedAuthorization = Rule{
 		f := schema.Finding{Detail: "same_resource", Severity: schema.SeverityWarning, AtRisk: unpaid(c, grants)}
 		var told []string
 		for i, g := range grants {
-			told = append(told, strings.TrimSpace(fmt.Sprintf("%s of %s %s", g.Role, name(g.Facilitator), match.FullURL(&g.Claim))))
+			told = append(told, strings.TrimSpace(fmt.Sprintf("%s of %s %s", g.Role, name(g.facilitator), match.FullURL(&g.Claim.Claim))))
 			for _, o := range grants[:i] {
 				switch {
-				case o.Facilitator != g.Facilitator:
+				case o.facilitator != "" && g.facilitator != "" && o.facilitator != g.facilitator:
 					f.Detail, f.Severity = "other_facilitator", schema.SeverityCritical
-				case f.Detail != "other_facilitator" && !sameURL(match.FullURL(&o.Claim), match.FullURL(&g.Claim)):
+				case f.Detail != "other_facilitator" && !sameURL(match.FullURL(&o.Claim.Claim), match.FullURL(&g.Claim.Claim)):
 					f.Detail, f.Severity = "other_resource", schema.SeverityCritical
 				case f.Detail != "other_facilitator" && o.PayTo != g.PayTo:
 					f.Detail, f.Severity = "other_resource", schema.SeverityCritical
@@ -45,34 +45,47 @@ var replayedAuthorization = Rule{
 	},
 }
 
+// grant is one thing that was given, by its first record.
+type grant struct {
+	*match.Claim
+	facilitator string // a server's record may name none; a facilitator's record of the same grant then does
+}
+
 // grantsOf lists the distinct grants of a payment in the order of time, servers' records first: they know best what they gave.
-func grantsOf(c *match.Case) (grants []*match.Claim) {
+func grantsOf(c *match.Case) (grants []grant) {
 	for _, role := range []schema.Role{schema.RoleServer, schema.RoleFacilitator} {
+	next:
 		for i := range c.Claims {
 			x := &c.Claims[i]
 			if x.Role != role || x.Outcome != schema.OutcomeSuccess {
 				continue
 			}
-			known := false
-			for _, g := range grants {
-				known = known || sameGrant(g, x)
+			for j := range grants {
+				if g := &grants[j]; g.is(x) {
+					if g.facilitator == "" {
+						g.facilitator = x.Facilitator
+					}
+					continue next
+				}
 			}
-			if !known {
-				grants = append(grants, x)
-			}
+			grants = append(grants, grant{x, x.Facilitator})
 		}
 	}
 	return grants
 }
 
-func sameGrant(a, b *match.Claim) bool {
-	if a.Facilitator != b.Facilitator || a.PayTo != b.PayTo && a.PayTo != (schema.Address{}) && b.PayTo != (schema.Address{}) {
+// is holds when a record can be of this grant: it states nothing else.
+func (g *grant) is(x *match.Claim) bool {
+	if g.facilitator != x.Facilitator && g.facilitator != "" && x.Facilitator != "" {
 		return false
 	}
-	if a.PaymentIdentifier != "" && b.PaymentIdentifier != "" && a.PaymentIdentifier != b.PaymentIdentifier {
+	if g.PayTo != x.PayTo && g.PayTo != (schema.Address{}) && x.PayTo != (schema.Address{}) {
 		return false
 	}
-	return sameURL(match.FullURL(&a.Claim), match.FullURL(&b.Claim))
+	if g.PaymentIdentifier != "" && x.PaymentIdentifier != "" && g.PaymentIdentifier != x.PaymentIdentifier {
+		return false
+	}
+	return sameURL(match.FullURL(&g.Claim.Claim), match.FullURL(&x.Claim))
 }
 
 // sameURL holds when neither record contradicts the other: a record without a URL, and a server's bare path against a full URL, state less, not
@@ -93,7 +106,7 @@ func sameURL(a, b string) bool {
 }
 
 // unpaid is what the grants required together, less what settled.
-func unpaid(c *match.Case, grants []*match.Claim) schema.Amount {
+func unpaid(c *match.Case, grants []grant) schema.Amount {
 	var sum uint256.Int
 	for _, g := range grants {
 		if !g.Required.Known {

@@ -42,6 +42,12 @@ type Source struct {
 	Ended       bool  // read to its end by a run that waits for nothing
 }
 
+// Covers holds when the log's span reaches a time, Unix milliseconds. Where a log ends before it, nobody can say whether it was silent: a stalled
+// log is an incident of operation, not the payment's fault.
+func (s Source) Covers(at int64) bool {
+	return s.First != 0 && s.First <= at && (at <= s.Last || s.Ended)
+}
+
 // clockSkew is how far ahead of the chain a log's clock may run before its records stop counting for its position.
 const clockSkew = 5 * time.Minute
 

@@ -52,11 +52,8 @@ func (j *judge) logWait(facilitator string, settledAt, finalTime int64) (over bo
 	at := settledAt * 1000
 	covering, passed := 0, 0
 	for _, s := range j.ev.AsOf.Sources {
-		if facilitator == "" || s.Facilitator != facilitator || s.First == 0 || s.First > at {
+		if facilitator == "" || s.Facilitator != facilitator || !s.Covers(at) {
 			continue
-		}
-		if at > s.Last && !s.Ended {
-			continue // it ends before: a stalled source is an incident of operation, not the payment's fault
 		}
 		covering++
 		if s.Ended || s.Last-j.cfg.Rules.LogDisorder.Milliseconds() > at {
@@ -66,13 +63,18 @@ func (j *judge) logWait(facilitator string, settledAt, finalTime int64) (over bo
 	switch {
 	case covering > 0 && covering == passed:
 		return true, DetailLogPassed
-	case finalTime < settledAt+int64(j.cfg.Rules.UnloggedAfter/time.Second):
+	case finalTime < j.logPatience(settledAt):
 		return false, ""
 	case covering > 0:
 		return true, DetailLogSilent
 	default:
 		return true, DetailNoLog
 	}
+}
+
+// logPatience is the Unix second from which a silent log is blamed.
+func (j *judge) logPatience(settledAt int64) int64 {
+	return settledAt + int64(j.cfg.Rules.UnloggedAfter/time.Second)
 }
 
 // absence proves that nothing settled under a key: authorizationState answered false at a final block past the deadline, which speaks for all history; else

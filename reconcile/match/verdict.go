@@ -109,7 +109,12 @@ func (j *judge) settled(c *Case, twice bool) {
 	default:
 		p.Finality = schema.FinalityLatest
 	}
-	p.Open = p.Finality != schema.FinalityFinal
+	if p.Finality != schema.FinalityFinal {
+		p.Waits.Final = s.BlockNumber
+	}
+	if p.Finality == schema.FinalityLatest {
+		p.Waits.Safe = s.BlockNumber
+	}
 	if c.Transaction == nil {
 		j.askReceipt(s.ChainID, s.Transaction, 0)
 	}
@@ -144,7 +149,9 @@ func (j *judge) settled(c *Case, twice bool) {
 		switch {
 		case !over:
 			j.call(c, schema.Pending, "")
-			p.Open = true
+			if p.Finality == schema.FinalityFinal {
+				p.Waits.Time, p.Waits.Log = j.logPatience(s.BlockTime), true
+			}
 		case lead != nil && lead.Outcome != schema.OutcomeVerify:
 			j.call(c, schema.FailedButSettled, detail)
 		case len(c.Claims) == 0 && (s.Amount.IsZero() || s.Amount.Lt(&j.cfg.Rules.Dust)):
@@ -152,7 +159,7 @@ func (j *judge) settled(c *Case, twice bool) {
 		default:
 			j.call(c, schema.Unlogged, detail)
 		}
-		p.Open = p.Open || detail == DetailLogSilent || detail == DetailNoLog
+		p.Waits.Log = p.Waits.Log || detail == DetailLogSilent || detail == DetailNoLog
 	}
 }
 
@@ -173,7 +180,6 @@ func agreement(c *schema.Claim, s *schema.Settlement) string {
 func (j *judge) otherTransaction(c *Case) string {
 	s, named := c.Settlement, place{c.Settlement.ChainID, c.Lead.Transaction}
 	if c.Transaction == nil {
-		c.Payment.Open = true
 		return ""
 	}
 	sender := c.Transaction.Sender
@@ -193,7 +199,6 @@ func (j *judge) otherTransaction(c *Case) string {
 		return DetailUnknownHash
 	}
 	j.askReceipt(named.chain, named.tx, s.BlockTime)
-	c.Payment.Open = true
 	return ""
 }
 
@@ -214,7 +219,7 @@ func (j *judge) unsettled(c *Case) {
 			p.Finality = schema.FinalityFinal
 		} else {
 			j.call(c, schema.Pending, "")
-			p.Open = true
+			p.Waits.Final = x.BlockNumber
 		}
 		return
 	}
@@ -231,7 +236,9 @@ func (j *judge) unsettled(c *Case) {
 			return
 		}
 	}
-	if known && head.Final.Time >= deadline {
+	if known && head.Final.Time < deadline {
+		p.Waits.Time = deadline
+	} else if known {
 		proved, detail := j.absence(k, c.Claims, deadline)
 		if !proved || detail == DetailUnwitnessed {
 			j.askAbsence(k, c.Claims, deadline)
@@ -240,10 +247,9 @@ func (j *judge) unsettled(c *Case) {
 			proved, detail = j.keylessAbsence(c, deadline)
 		}
 		if proved {
-			if spendable := validBefore(c.Claims) > head.Final.Time; spendable && detail == "" {
-				detail, p.Open = DetailStillSpendable, true
+			if before := validBefore(c.Claims); before > head.Final.Time && detail == "" {
+				detail, p.Waits.Time = DetailStillSpendable, before
 			}
-			p.Open = p.Open || detail == DetailUnwitnessed
 			p.Finality = schema.FinalityFinal
 			if success {
 				j.call(c, schema.MissingOnchain, detail)
@@ -252,13 +258,11 @@ func (j *judge) unsettled(c *Case) {
 			}
 			return
 		}
-		p.Open = true
 		if len(j.dead[k]) == 0 {
 			j.call(c, schema.Pending, detail)
 			return
 		}
 	}
-	p.Open = true
 	switch {
 	case len(j.dead[k]) > 0:
 		j.call(c, schema.Orphaned, "")
@@ -292,6 +296,7 @@ func (j *judge) namedTransactions(c *Case, deadline int64) (v schema.Verdict, de
 		case t == nil:
 			j.askReceipt(k.ChainID, named, deadline)
 		case t.BlockNumber > final:
+			c.Payment.Waits.Final = t.BlockNumber
 		case !t.Succeeded:
 			return schema.Reverted, "", true
 		case k.Method == schema.MethodClaim && j.paysPlainly(t, &c.Claims[i]):
@@ -334,7 +339,11 @@ func (j *judge) keylessAbsence(c *Case, deadline int64) (proved bool, detail str
 			continue
 		}
 		if t := j.transactions[named]; t != nil {
-			if t.BlockNumber > j.ev.AsOf.Heads[chain].Final.Number || t.Succeeded && c.Payment.Detail == DetailPlainTransfer {
+			if t.BlockNumber > j.ev.AsOf.Heads[chain].Final.Number {
+				c.Payment.Waits.Final = t.BlockNumber
+				return false, c.Payment.Detail
+			}
+			if t.Succeeded && c.Payment.Detail == DetailPlainTransfer {
 				return false, c.Payment.Detail
 			}
 		} else if at, asked := j.unknownTx[named]; !asked || at < deadline {
@@ -361,8 +370,8 @@ func (j *judge) deadOnly(c *Case) bool {
 		probe := Case{Settlement: s, Transaction: j.transactions[place{s.ChainID, s.Transaction}]}
 		open := s.BlockTime + int64(j.cfg.Rules.OpenFor.Seconds())
 		if j.ev.AsOf.Heads[s.ChainID].Final.Time < open && j.ours(&probe) == isOurs {
-			return true
+			c.Payment.Waits.Time = max(c.Payment.Waits.Time, open)
 		}
 	}
-	return false
+	return c.Payment.Waits.Time != 0
 }

@@ -2,6 +2,7 @@ package match
 
 import (
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/holiman/uint256"
@@ -167,9 +168,9 @@ func TestMissingOnchain(t *testing.T) {
 	w.want(t, schema.MissingOnchain, "", final)
 	// An answer from before the deadline proves nothing; coverage does, and says that nobody was asked.
 	w = newWorld().claim(1, noon, success).witness(1, noon+500, schema.AnswerUnused)
-	c := w.want(t, schema.MissingOnchain, DetailUnwitnessed, final)
-	if !c.Payment.Open {
-		t.Error("an unwitnessed absence stays open for the witness")
+	w.want(t, schema.MissingOnchain, DetailUnwitnessed, final)
+	if q := w.judge().Questions; !slices.ContainsFunc(q, func(q schema.Question) bool { return q.Kind == schema.WitnessAuthorization }) {
+		t.Error("an unwitnessed absence still asks for its witness")
 	}
 	w.ev.AsOf.CoveredSince[base] = noon
 	w.want(t, schema.Pending, "", none)
@@ -182,9 +183,9 @@ func TestMissingOnchain(t *testing.T) {
 	newWorld().at(noon+300).claim(1, noon, success).want(t, schema.Pending, "", none)
 	// The authorization outlives the wait.
 	long := func(c *Claim) { c.ValidBefore = uint64(noon + 30*day) }
-	c = newWorld().claim(1, noon, success, long).witness(1, noon+day+60, schema.AnswerUnused).want(t, schema.MissingOnchain, DetailStillSpendable, final)
-	if !c.Payment.Open {
-		t.Error("a payment that can still be spent stays open")
+	c := newWorld().claim(1, noon, success, long).witness(1, noon+day+60, schema.AnswerUnused).want(t, schema.MissingOnchain, DetailStillSpendable, final)
+	if c.Payment.Waits.Time != noon+30*day {
+		t.Error("a payment that can still be spent waits for the end of its authorization")
 	}
 }
 
