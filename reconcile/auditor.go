@@ -76,7 +76,7 @@ func (a *Auditor) Sweep(ctx context.Context) (Summary, error) {
 }
 
 func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
-	cursor, done, err := a.cursor(ctx)
+	done, err := a.cursor(ctx)
 	if err != nil {
 		return Summary{}, err
 	}
@@ -114,23 +114,20 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 			return s, err
 		}
 	}
-	// The cursor comes last: until here the sweep can be done again.
-	return s, a.setCursor(ctx, cursor.Seq+1, progress{Writers: writers, AsOf: now})
+	// The cursor comes last: until here the sweep can be done again. Of two auditors at once the one that saw more evidence has the newer cursor.
+	return s, a.setCursor(ctx, asof.Evidence, progress{Writers: writers, AsOf: now})
 }
 
-func (a *Auditor) cursor(ctx context.Context) (schema.Cursor, progress, error) {
-	rows, err := schema.Cursors.Select(ctx, a.store, "FINAL WHERE name = '"+CursorName+"'", nil)
-	if err != nil {
-		return schema.Cursor{}, progress{}, err
-	}
+func (a *Auditor) cursor(ctx context.Context) (progress, error) {
 	var p progress
-	if len(rows) == 0 {
-		return schema.Cursor{}, p, nil
+	rows, err := schema.Cursors.Select(ctx, a.store, "FINAL WHERE name = '"+CursorName+"'", nil)
+	if err != nil || len(rows) == 0 {
+		return p, err
 	}
 	if err := json.Unmarshal([]byte(rows[0].Body), &p); err != nil {
-		return rows[0], p, fmt.Errorf("cursor %s is not JSON: %w", CursorName, err)
+		return p, fmt.Errorf("cursor %s is not JSON: %w", CursorName, err)
 	}
-	return rows[0], p, nil
+	return p, nil
 }
 
 func (a *Auditor) setCursor(ctx context.Context, seq uint64, p progress) error {

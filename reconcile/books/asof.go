@@ -73,7 +73,7 @@ var errLater = errors.New("a row is from a later sweep")
 
 // attempts and their pause bound how long a reader waits for a sweep to end.
 const (
-	attempts = 40
+	attempts = 300
 	pause    = 100 * time.Millisecond
 )
 

@@ -108,11 +108,12 @@ func (f *follower) catchUp(ctx context.Context) error {
 			return err
 		}
 		next := f.successor()
-		if next == "" {
+		if next == nil {
 			return nil
 		}
 		// The path names another file, and that one is written to: its writer has left this one, so its last line is whole.
 		if err := f.drain(ctx, true); err != nil && !errors.Is(err, errRewritten) {
+			next.Close()
 			f.leave()
 			return err
 		}
@@ -154,12 +155,11 @@ func (f *follower) open(ctx context.Context) error {
 	if err != nil {
 		return f.fault(err)
 	}
-	file.Close()
 	if f.state.Offset > 0 {
 		f.log.Warn("the file that was read last is gone or was truncated; if it was written to since, import what is left of it",
 			"file", f.state.file(), "read", f.state.Offset)
 	}
-	return f.begin(ctx, f.source.Path)
+	return f.begin(ctx, file)
 }
 
 // load reads the stored state, once.
@@ -178,12 +178,8 @@ func (f *follower) load(ctx context.Context) error {
 
 // begin starts a file from its first byte. It is a generation of its own unless nothing was read of the one before it. That it is this file is
 // stored at once: should it be rotated before a line of it is stored, it is still found.
-func (f *follower) begin(ctx context.Context, path string) error {
+func (f *follower) begin(ctx context.Context, file *os.File) error {
 	f.leave()
-	file, _, err := openFile(path)
-	if err != nil {
-		return f.fault(err)
-	}
 	if f.state.Offset > 0 {
 		f.state.Generation++
 	}
@@ -205,24 +201,38 @@ func (f *follower) use(file *os.File) error {
 	return nil
 }
 
-// successor is the file to read after the open one: "" while the path names the open one, or no file, or one in which nothing is written yet.
-// When the log was rotated more than once, the files between come first, in the order in which they were last written.
-func (f *follower) successor() string {
+// successor is the file to read after the open one: nil while the path names the open one, or no file, or one in which nothing is written yet.
+// When the log was rotated more than once, the files between come first, in the order in which they were last written. It is opened here:
+// by the time the open one is left, the log may have been rotated again, and no name is the one that was found.
+func (f *follower) successor() *os.File {
 	here, err := f.file.Stat()
 	if err != nil {
-		return ""
+		return nil
 	}
-	there, err := os.Stat(f.source.Path)
-	if err != nil || os.SameFile(here, there) || there.Size() == 0 || !there.Mode().IsRegular() {
-		return ""
+	next, there, err := openFile(f.source.Path)
+	if err != nil {
+		return nil
+	}
+	if os.SameFile(here, there) || there.Size() == 0 {
+		next.Close()
+		return nil
 	}
 	for _, s := range siblings(f.source.Path) {
 		if s.info.ModTime().After(here.ModTime()) && !os.SameFile(s.info, here) && !os.SameFile(s.info, there) &&
 			isRotated(f.source.Path, s.info.Name()) {
-			return s.path
+			next.Close()
+			between, info, err := openFile(s.path)
+			if err != nil {
+				return nil
+			}
+			if !os.SameFile(info, s.info) { // renamed since: look again
+				between.Close()
+				return nil
+			}
+			return between
 		}
 	}
-	return f.source.Path
+	return next
 }
 
 // reachable says whether there is a file at the path: the rest of a rotated one may have been read without.

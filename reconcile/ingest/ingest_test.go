@@ -154,6 +154,32 @@ func TestRotation(t *testing.T) {
 	})
 }
 
+// TestRotatedMeanwhile: while the rest of a rotated file is stored, the file after it is rotated too. It is still the next one.
+func TestRotatedMeanwhile(t *testing.T) {
+	store, log := openStore(t), newLog(t)
+	in := newIngest(t, store, Source{Name: "A", Path: log.path})
+	follower := in.followers[0]
+	ctx := context.Background()
+	catchUp := func() {
+		t.Helper()
+		if err := follower.catchUp(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	log.write(records(1, 1) + record(2)) // the last line has no newline: it is stored when the file was left
+	catchUp()
+	log.rename(".1")
+	log.write(records(3, 3))
+	follower.stored = func(*batch) {
+		follower.stored = nil
+		log.rename(".2")
+		log.write(records(4, 4))
+	}
+	catchUp()
+	follower.leave()
+	checkAll(t, store, 4)
+}
+
 // TestBadLines: a bad line costs itself alone, is kept, and has a reason.
 func TestBadLines(t *testing.T) {
 	t.Parallel()
