@@ -106,7 +106,7 @@ func readerGrants(database string) []string {
 	var grants []string
 	for _, table := range []string{
 		Blocks.Name, Settlements.Name, Cancellations.Name, Transfers.Name, Transactions.Name, Witnesses.Name, Rejects.Name,
-		Claims.Name, Sightings.Name, Heads.Name, Links.Name, Payments.Name, Findings.Name, Cursors.Name, Coverages.Name,
+		Claims.Name, Sightings.Name, Deliveries.Name, Heads.Name, Links.Name, Payments.Name, Findings.Name, Cursors.Name, Coverages.Name,
 		Touches.Name, Questions.Name, Reorgs.Name, Incidents.Name, "schema_migrations",
 		"exceptions", "revenue", "verdicts",
 	} {

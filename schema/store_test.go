@@ -120,6 +120,7 @@ func TestTables(t *testing.T) {
 	roundTrip(t, s, Rejects)
 	roundTrip(t, s, Claims)
 	roundTrip(t, s, Sightings)
+	roundTrip(t, s, Deliveries)
 	roundTrip(t, s, Heads)
 	roundTrip(t, s, Links)
 	roundTrip(t, s, Payments)

@@ -11,6 +11,7 @@ import (
 
 	"x402audit/cmd/x402audit/internal/worker"
 	"x402audit/reconcile"
+	"x402audit/reconcile/formats"
 	"x402audit/reconcile/ingest"
 	"x402audit/schema"
 )
@@ -81,11 +82,12 @@ func swept(s reconcile.Summary) string {
 }
 
 func (c *commands) ingestCommand() *cobra.Command {
-	var facilitator, role, format string
+	var facilitator, role, format, jsonPath string
+	var columns map[string]string
 	cmd := c.configured(&cobra.Command{
 		Use:   "ingest PATH...",
 		Short: "Import settlement logs once",
-		Long: "Import settlement logs once, each file whole. Importing a file again adds nothing twice.\n" +
+		Long: "Import settlement logs once, each file whole, also packed by gzip or zstd. Importing a file again adds nothing twice.\n" +
 			"Judging is left to `x402audit reconcile`, or to a worker that runs.",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, paths []string) (err error) {
@@ -98,7 +100,7 @@ func (c *commands) ingestCommand() *cobra.Command {
 			if err := migrate(cmd, o); err != nil {
 				return err
 			}
-			source := ingest.Source{Name: "import", Facilitator: facilitator, Role: schema.Role(role), Format: format}
+			source := ingest.Source{Name: "import", Facilitator: facilitator, Role: schema.Role(role), Format: format, JSONPath: jsonPath, Columns: columns}
 			progress := func(uint64, uint64) {}
 			if terminal(c.err) {
 				bar := progressbar.NewOptions64(0, progressbar.OptionSetWriter(c.err), progressbar.OptionShowBytes(true), progressbar.OptionClearOnFinish())
@@ -117,12 +119,17 @@ func (c *commands) ingestCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&facilitator, "facilitator", "", "`NAME` of the facilitator, for lines that name none")
 	f.StringVar(&role, "role", "", "facilitator or server, who wrote the logs; found line by line when not given")
-	f.StringVar(&format, "format", "", "format of the logs; found line by line when not given")
+	f.StringVar(&format, "format", "", "format of the logs ("+strings.Join(formats.Names(), ", ")+"); found line by line when not given")
+	f.StringVar(&jsonPath, "json-path", "", "where in a line the record stands, such as ctx.payment; looked for when not given")
+	f.StringToStringVar(&columns, "column", nil, "what flat and CSV logs call a field, such as network=chain; can be repeated")
 	return cmd
 }
 
 func imported(s ingest.Summary) string {
 	parts := []string{fmt.Sprintf("%d files, %d lines: %d claims", s.Files, s.Lines, s.Claims)}
+	if s.Deliveries > 0 {
+		parts = append(parts, fmt.Sprintf("%d deliveries", s.Deliveries))
+	}
 	if s.Skipped > 0 {
 		parts = append(parts, fmt.Sprintf("%d older than since", s.Skipped))
 	}

@@ -1,11 +1,14 @@
 package formats
 
 import (
+	"errors"
 	"math"
 	"math/big"
 	"regexp"
 	"strconv"
 	"strings"
+
+	"github.com/ethereum/go-ethereum/crypto"
 
 	"x402audit/schema"
 )
@@ -16,8 +19,27 @@ const maxLink = 4096
 // transactionNames are the names under which implementations give the settling transaction, in the order in which they are tried.
 var transactionNames = []string{"transaction", "transactionHash", "transaction_hash", "txHash", "tx_hash", "tx"}
 
+// state adds to what was found in a line what a record of it states.
+func (p *reader) state(found *Records, r *record) error {
+	c, err := p.claim(r)
+	if err != nil {
+		var reject *RejectError
+		if !r.unanswered || !errors.As(err, &reject) || reject.Reason != MissingNetwork {
+			return err
+		}
+		c.Key = schema.Key{} // a header that nothing could be read of
+	}
+	if !r.unanswered {
+		found.Claims = append(found.Claims, c)
+	}
+	if r.request != nil {
+		found.Deliveries = append(found.Deliveries, p.delivery(r, &c))
+	}
+	return nil
+}
+
 // claim states from a record what it states, and nothing more.
-func (p *Parser) claim(r record) (schema.Claim, error) {
+func (p *reader) claim(r *record) (schema.Claim, error) {
 	c := schema.Claim{
 		Facilitator: p.facilitator,
 		Role:        p.role,
@@ -34,11 +56,11 @@ func (p *Parser) claim(r record) (schema.Claim, error) {
 			c.Role = schema.RoleServer
 		}
 	}
-	c.ID = claimID(c.Facilitator, c.Role, &r)
+	c.ID = p.claimID(c.Facilitator, c.Role, r)
 
 	accepted := r.payload.object("accepted")
 	first := func(name string) string {
-		for _, o := range []object{r.requirements, accepted, r.payload, r.answer.fields} {
+		for _, o := range [4]object{r.requirements, accepted, r.payload, r.answer.fields} {
 			if s := o.text(name); s != "" {
 				return s
 			}
@@ -61,36 +83,42 @@ func (p *Parser) claim(r record) (schema.Claim, error) {
 	if err != nil {
 		return c, err
 	}
-	if err := p.stateTerms(&c, &r, &auth, accepted); err != nil {
+	if err := p.stateTerms(&c, r, &auth, accepted); err != nil {
 		return c, err
 	}
-	if err := stateAnswer(&c, &r, &auth); err != nil {
+	if err := stateAnswer(&c, r, &auth); err != nil {
 		return c, err
+	}
+	if r.gateway != "" {
+		c.Key.Method, c.Key.Nonce, c.Keyed = schema.MethodGateway, crypto.Keccak256Hash([]byte(r.gateway)), true
 	}
 
 	if c.Role == schema.RoleServer {
 		c.ServerResource = r.route
 	}
-	c.RequirementsResource = link(r.requirements["resource"])
+	c.RequirementsResource = link(r.requirements.get("resource"))
 	c.LineResource = r.resource
-	c.EchoResource = link(r.payload["resource"])
+	c.EchoResource = link(r.payload.get("resource"))
 	if id := r.payload.object("extensions").object("payment-identifier").object("info").text("id"); paymentIdentifier.MatchString(id) {
 		c.PaymentIdentifier = id
 	}
 	c.DurationMS = milliseconds(r.durationMS)
+	digits := secretDigits(auth.signature)
 	for _, text := range []*string{
 		&c.Facilitator, &c.Scheme, &c.ServerResource, &c.RequirementsResource, &c.LineResource, &c.EchoResource, &c.ErrorReason,
 	} {
-		*text = hide(*text, auth.signature)
-		if len(*text) > maxLink {
-			*text = strings.ToValidUTF8((*text)[:maxLink], "")
+		*text = kept(*text, digits)
+	}
+	if r.request != nil {
+		for _, text := range []*string{&r.request.method, &r.request.url, &r.request.route, &r.request.id} {
+			*text = kept(*text, digits)
 		}
 	}
 	return c, nil
 }
 
 // stateTerms fills in what was signed and what was asked.
-func (p *Parser) stateTerms(c *schema.Claim, r *record, auth *authorization, accepted object) (err error) {
+func (p *reader) stateTerms(c *schema.Claim, r *record, auth *authorization, accepted object) (err error) {
 	domains := p.domains[c.Key.ChainID]
 	if c.Key.Token, err = r.requirements.address("requirements", "asset"); err != nil {
 		return err
@@ -144,9 +172,11 @@ func stateAnswer(c *schema.Claim, r *record, auth *authorization) (err error) {
 	}
 	reason, all := r.answer.reason()
 	for _, name := range transactionNames {
-		if h, err := schema.ParseHash(fields.text(name)); err == nil {
-			c.Transaction = h
-			break
+		if s := fields.text(name); s != "" {
+			if h, err := schema.ParseHash(s); err == nil {
+				c.Transaction = h
+				break
+			}
 		}
 	}
 
@@ -161,7 +191,7 @@ func stateAnswer(c *schema.Claim, r *record, auth *authorization) (err error) {
 		if valid || r.intent {
 			return nil
 		}
-	case !settled && fields["success"] != nil:
+	case !settled && fields.has("success"):
 		return reject(UnknownShape, "success is neither true nor false")
 	}
 	c.ErrorReason, c.ErrorClass = cleanReason(reason), classify(reason, all)
@@ -176,6 +206,33 @@ func stateAnswer(c *schema.Claim, r *record, auth *authorization) (err error) {
 
 // paymentIdentifier is the form that the extension of that name demands.
 var paymentIdentifier = regexp.MustCompile(`^[A-Za-z0-9_-]{16,128}$`)
+
+// delivery is what the record says was served, under the key that its payment has.
+func (p *reader) delivery(r *record, c *schema.Claim) schema.Delivery {
+	return schema.Delivery{
+		ID:                p.deliveryID(r),
+		Facilitator:       c.Facilitator,
+		EventTime:         r.time.millis(),
+		HTTPMethod:        r.request.method,
+		URL:               r.request.url,
+		Route:             r.request.route,
+		Status:            r.request.status,
+		Key:               c.Key,
+		Keyed:             c.Keyed,
+		Transaction:       c.Transaction,
+		PaymentIdentifier: c.PaymentIdentifier,
+		RequestID:         r.request.id,
+	}
+}
+
+// kept is a text as it may stand beside a claim: bounded, and without the record's signature.
+func kept(text, secret string) string {
+	text = hide(text, secret)
+	if len(text) > maxLink {
+		text = strings.ToValidUTF8(text[:maxLink], "")
+	}
+	return text
+}
 
 // milliseconds rounds down; what is no number, or negative, is unstated.
 func milliseconds(s string) uint32 {

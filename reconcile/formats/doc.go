@@ -1,37 +1,20 @@
-// Package formats reads settlement-log lines into claims. It is pure: one line and the options in, claims or one reject out.
+// Package formats reads settlement-log lines into claims and deliveries. It is pure: one line and the options in, records or one reject out.
 //
-// A line goes through four steps. parser.go decodes the JSON and finds the format; the format (canonical.go, hook.go) takes the
-// line apart into a record: payload, requirements, answer, time and names; claim.go states from the record what it states and
-// nothing more; id.go names the claim by the record's content. A further format is one file that makes records and one line in the
-// list of formats in parser.go.
+// A line goes through five steps. json.go decodes it (csv.go for a row under a header); parser.go finds the format by what the line holds, where it must
+// under what a logger has wrapped around it (wrapped.go); the format takes the line apart into a record: payload, requirements, answer, time and
+// names; claim.go states from the record what it states and nothing more, and what was served; id.go names both by the record's content.
 //
-// # Format canonical
+// Each format is one file, which begins with its page: a line, and where each field goes. A further format is such a file and one line in the list of formats
+// in parser.go.
 //
-//	{"ts":"2026-11-23T03:15:14.645Z","event":"settle","facilitator":"A","duration_ms":41,"resource":"https://api.example/weather",
-//	 "request":{"x402Version":2,"paymentPayload":{…},"paymentRequirements":{…}},
-//	 "response":{"success":true,"transaction":"0x…","network":"eip155:8453","payer":"0x…"}}
-//
-//	ts | time | timestamp        Claim.EventTime
-//	event                        decides only where the response does not: "verify" is OutcomeVerify, all else was meant to settle
-//	facilitator                  Claim.Facilitator, before the option
-//	resource (text or {url})     Claim.LineResource
-//	duration_ms                  Claim.DurationMS
-//	request.paymentPayload       as below; so are paymentRequirements and response
-//
-// # Format hook
-//
-// The contexts that the hooks of the TypeScript SDK receive, v1 and v2, written as one JSON object with time and hook name beside:
-//
-//	{"ts":"2026-11-23T03:15:14.645Z","hook":"onAfterSettle","paymentPayload":{…},"requirements":{…},
-//	 "result":{"success":true,"transaction":"0x…","network":"eip155:8453","payer":"0x…"}}
-//
-//	requirements | paymentRequirements   the requirements
-//	result                               the answer; result.success decides, for a facilitator's onAfterSettle also fires for success:false
-//	error                                the answer where there is no result: an Error's {name, message, …}, a text, or a SettleError
-//	hook | event                         read only where there is neither: a hook that concerns verifying, or comes before settling, is
-//	                                     OutcomeVerify; and it tells an error thrown by verify from one thrown by settle
-//	transportContext.request             Claim.ServerResource: url, else path. Only a resource server has one, so it also tells the role
-//	                                     where the options do not
+//	canonical          canonical.go         the record that this project asks for
+//	hook               hook.go              contexts of the TypeScript SDK's hooks, v1 and v2
+//	capture            capture.go           requests to /settle and /verify with their responses (any facilitator; so Coinbase's, Circle's)
+//	access             access.go            a resource server's access log with payment headers
+//	x402-rs            x402rs.go            the Rust facilitator's tracing
+//	openfacilitator    openfacilitator.go   rows and webhooks of OpenFacilitator
+//	circle             circle.go            Circle's payment status and Gateway transfers
+//	flat, csv          flat.go, csv.go      one settlement a row, with columns by name
 //
 // # What payload, requirements and answer state
 //
@@ -55,6 +38,6 @@
 //	answer.transaction and its aliases                   Claim.Transaction; else the hash that the error's text names
 //	answer.errorReason | error_reason | …                Claim.ErrorReason (signatures cut out) and ErrorClass
 //
-// Absent, null, "" and "unknown" are unstated. A transaction that is not 0x and 64 hex digits (a gateway's transfer id) is unstated
-// too: it stays in the raw line, from which the gateway rail can read it once that method is audited.
+// Absent, null, "" and "unknown" are unstated. A transaction that is not 0x and 64 hex digits (a gateway's transfer id in a settle response) is unstated
+// too: it stays in the raw line. Only a Gateway's own record of a transfer has Key.Method gateway.
 package formats

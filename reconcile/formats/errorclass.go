@@ -1,7 +1,6 @@
 package formats
 
 import (
-	"regexp"
 	"strings"
 
 	"x402audit/schema"
@@ -14,12 +13,17 @@ var classes = map[string]schema.ErrorClass{
 	"nonce_already_used":    schema.ErrorNonceUsed, // TS
 	"permit2_invalid_nonce": schema.ErrorNonceUsed, // TS
 	"duplicate_settlement":  schema.ErrorNonceUsed, // SPEC
+	"nonce_used":            schema.ErrorNonceUsed,
+	"authorization_used":    schema.ErrorNonceUsed,
+	"invalid_nonce":         schema.ErrorNonceUsed, // permit2 without its prefix
 
 	"insufficient_funds":         schema.ErrorInsufficientFunds, // SPEC, RS
 	"insufficient_balance":       schema.ErrorInsufficientFunds, // TS
 	"permit2_allowance_required": schema.ErrorInsufficientFunds, // TS, RS
 
 	"payment_expired":            schema.ErrorExpired, // SPEC
+	"authorization_expired":      schema.ErrorExpired,
+	"expired":                    schema.ErrorExpired,
 	"invalid_payment_expired":    schema.ErrorExpired, // RS
 	"authorization_valid_before": schema.ErrorExpired, // SPEC
 	"valid_before":               schema.ErrorExpired,
@@ -61,6 +65,10 @@ var classes = map[string]schema.ErrorClass{
 	"transaction_confirmation_timed_out": schema.ErrorTimeout, // CDP
 	"failed_to_get_receipt":              schema.ErrorTimeout, // CDP
 	"settlement_timeout":                 schema.ErrorTimeout,
+	"etimedout":                          schema.ErrorTimeout, // Node
+	"pending":                            schema.ErrorPending, // a status where a reason belongs
+	"received":                           schema.ErrorPending, // Circle
+	"batched":                            schema.ErrorPending, // Circle
 
 	"authorization_from_address_kyt": schema.ErrorPolicyBlocked, // CDP
 	"authorization_to_address_kyt":   schema.ErrorPolicyBlocked, // CDP
@@ -105,6 +113,7 @@ var phrases = []struct {
 	{"insufficient funds for gas", schema.ErrorInfra}, // the facilitator's own
 	{"authorization is used or canceled", schema.ErrorNonceUsed},
 	{"already used", schema.ErrorNonceUsed},
+	{"already been used", schema.ErrorNonceUsed},
 	{"authorization is expired", schema.ErrorExpired},
 	{"authorization is not yet valid", schema.ErrorNotYetValid},
 	{"exceeds balance", schema.ErrorInsufficientFunds},
@@ -118,9 +127,11 @@ var phrases = []struct {
 	{"not supported", schema.ErrorUnsupported},
 	{"timed out", schema.ErrorTimeout},
 	{"timeout", schema.ErrorTimeout},
+	{"deadline exceeded", schema.ErrorTimeout},
 	{"reverted", schema.ErrorReverted},
 	{"transaction failed", schema.ErrorReverted},
-	{"nonce too low", schema.ErrorInfra}, // the facilitator's own
+	{"transfer failed", schema.ErrorReverted}, // x402-rs
+	{"nonce too low", schema.ErrorInfra},      // the facilitator's own
 	{"underpriced", schema.ErrorInfra},
 	{"http request failed", schema.ErrorInfra},
 	{"fetch failed", schema.ErrorInfra},
@@ -131,6 +142,11 @@ var phrases = []struct {
 	{"internal server error", schema.ErrorInfra},
 	{"service unavailable", schema.ErrorInfra},
 	{"bad gateway", schema.ErrorInfra},
+	{"connection refused", schema.ErrorInfra},
+	{"connection reset", schema.ErrorInfra},
+	{"error sending request", schema.ErrorInfra}, // reqwest
+	{"http 5", schema.ErrorInfra},                // a captured response without an answer in it
+	{"http 429", schema.ErrorInfra},
 }
 
 // classify gives an error its class: by the word it begins with, else by what its text says, else unknown. A word that says only that
@@ -170,14 +186,23 @@ func failed(class schema.ErrorClass, transaction schema.Hash) schema.Outcome {
 	return schema.OutcomeFailure
 }
 
-// named finds the transaction that an error's text is about: x402-rs "Transaction 0x… reverted", viem "transaction with hash "0x…"".
-var named = regexp.MustCompile(`(?i)transaction (?:with hash )?"?(0x[0-9a-f]{64})\b`)
-
+// transactionIn finds the transaction that an error's text is about: x402-rs `Transaction 0x… reverted`, viem `transaction with hash "0x…"`.
 func transactionIn(text string) schema.Hash {
-	if m := named.FindStringSubmatch(text); m != nil {
-		if h, err := schema.ParseHash(m[1]); err == nil {
-			return h
+	for at := 0; ; at++ {
+		next := strings.Index(text[at:], "0x")
+		if next < 0 {
+			return schema.Hash{}
+		}
+		at += next
+		end := at + len("0x")
+		for end < len(text) && strings.IndexByte(hexDigits, text[end]) >= 0 {
+			end++
+		}
+		before := strings.ToLower(strings.TrimSuffix(text[max(0, at-len(`transaction with hash "`)):at], `"`))
+		if strings.HasSuffix(before, "transaction ") || strings.HasSuffix(before, "transaction with hash ") {
+			if h, err := schema.ParseHash(text[at:end]); err == nil {
+				return h
+			}
 		}
 	}
-	return schema.Hash{}
 }

@@ -1,20 +1,25 @@
 package formats
 
 import (
-	"bufio"
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"flag"
+	"io"
 	"math/big"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
+	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/ethereum/go-ethereum/crypto"
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 
 	"x402audit/schema"
 )
@@ -41,53 +46,63 @@ func newParser(t testing.TB, o Options) *Parser {
 	return p
 }
 
-// TestGolden reads lines that the real SDK's hooks wrote, and canonical ones, and compares everything that they state.
+// golden are the files of lines in testdata; what they state stands beside each.
+var golden = []string{
+	"facilitator-v1.jsonl", "facilitator-v2.jsonl", "server-v2.jsonl", "canonical.jsonl", // written by the real SDK's hooks, and by hand
+	"loggers.jsonl", "capture.jsonl", "access.jsonl", "x402-rs.jsonl", "openfacilitator.jsonl", "openfacilitator.csv", "circle.jsonl", "flat.jsonl", "flat.csv",
+}
+
+func goldenLines(t testing.TB, name string) [][]byte {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Split(bytes.TrimRight(text, "\n"), []byte("\n"))
+}
+
+// TestGolden compares everything that the lines of each format state.
 func TestGolden(t *testing.T) {
-	f := func(file string, o Options) {
-		t.Helper()
-		lines, err := os.Open(filepath.Join("testdata", file+".jsonl"))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer lines.Close()
-		p := newParser(t, o)
+	for _, name := range golden {
+		p := newParser(t, Options{Facilitator: "A"})
 		var got bytes.Buffer
 		out := json.NewEncoder(&got)
 		out.SetIndent("", "  ")
 		out.SetEscapeHTML(false)
-		scanner := bufio.NewScanner(lines)
-		scanner.Buffer(nil, MaxLine)
-		for scanner.Scan() {
-			claims, err := p.Parse(scanner.Bytes())
+		lines := goldenLines(t, name)
+		if rows, ok := p.Header(lines[0]); ok {
+			p, lines = rows, lines[1:]
+		}
+		for _, line := range lines {
+			found, err := p.Parse(line)
 			if err != nil {
 				var reject *RejectError
 				if !errors.As(err, &reject) {
-					t.Fatalf("%s: %v is no RejectError", file, err)
+					t.Fatalf("%s: %v is no RejectError", name, err)
 				}
 				_ = out.Encode(reject)
 			}
-			for _, c := range claims {
+			for _, c := range found.Claims {
 				_ = out.Encode(c)
 			}
+			for _, d := range found.Deliveries {
+				_ = out.Encode(map[string]any{"delivery": d})
+			}
 		}
-		golden := filepath.Join("testdata", file+".golden.json")
+		file := filepath.Join("testdata", strings.TrimSuffix(name, ".jsonl")+".golden.json")
 		if *update {
-			if err := os.WriteFile(golden, got.Bytes(), 0o644); err != nil {
+			if err := os.WriteFile(file, got.Bytes(), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
-		want, err := os.ReadFile(golden)
+		want, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff(string(want), got.String()); diff != "" {
-			t.Errorf("%s (-want +got):\n%s", file, diff)
+			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
-	f("facilitator-v1", Options{Facilitator: "A"})
-	f("facilitator-v2", Options{Facilitator: "A"})
-	f("server-v2", Options{Facilitator: "A"})
-	f("canonical", Options{Facilitator: "A"})
 }
 
 // Pieces of lines. The authorization is a real one of Base, block 52165064, with its real signature.
@@ -112,11 +127,16 @@ func hook(payload, requirements, rest string) string {
 
 func one(t *testing.T, line string) schema.Claim {
 	t.Helper()
-	claims, err := newParser(t, Options{Facilitator: "A"}).Parse([]byte(line))
-	if err != nil || len(claims) != 1 {
-		t.Fatalf("%s\ngives %d claims and %v", line, len(claims), err)
+	return oneOf(t, newParser(t, Options{Facilitator: "A"}), line)
+}
+
+func oneOf(t *testing.T, p *Parser, line string) schema.Claim {
+	t.Helper()
+	found, err := p.Parse([]byte(line))
+	if err != nil || len(found.Claims) != 1 {
+		t.Fatalf("%s\ngives %d claims and %v", line, len(found.Claims), err)
 	}
-	return claims[0]
+	return found.Claims[0]
 }
 
 // TestStates checks the fields of a whole record.
@@ -179,7 +199,7 @@ func TestAnswers(t *testing.T) {
 	f("not verified", `"result":{"isValid":false,"invalidReason":"invalid_exact_evm_payload_signature"}`, schema.OutcomeVerify, schema.ErrorBadSignature, "")
 	f("verify threw", `"hook":"onVerifyFailure","error":{"message":"insufficient_funds"}`, schema.OutcomeVerify, schema.ErrorInsufficientFunds, "")
 	f("before settling", `"hook":"onBeforeSettle"`, schema.OutcomeVerify, none, "")
-	f("verified, never settled", `"hook":"onVerifiedPaymentCanceled","reason":"handler_failed"`, schema.OutcomeVerify, none, "")
+	f("verified, never success", `"hook":"onVerifiedPaymentCanceled","reason":"handler_failed"`, schema.OutcomeVerify, none, "")
 }
 
 // TestErrorClasses covers the vocabularies.
@@ -192,20 +212,20 @@ func TestErrorClasses(t *testing.T) {
 			}
 		}
 	}
-	f(schema.ErrorNonceUsed, "invalid_exact_evm_nonce_already_used", "duplicate_settlement", "Authorization already used on-chain")
+	f(schema.ErrorNonceUsed, "authorization_used", "invalid_exact_evm_nonce_already_used", "duplicate_settlement", "Authorization already used on-chain")
 	f(schema.ErrorInsufficientFunds, "insufficient_funds", "invalid_exact_evm_insufficient_balance", "execution reverted: ERC20: transfer amount exceeds balance")
 	f(schema.ErrorExpired, "invalid_exact_evm_payload_authorization_valid_before", "payment_expired", "invalid_payment_expired", "permit2_deadline_expired")
 	f(schema.ErrorNotYetValid, "invalid_exact_evm_payload_authorization_valid_after", "invalid_payment_early", "FiatTokenV2: authorization is not yet valid")
 	f(schema.ErrorBadSignature, "invalid_exact_evm_payload_signature", "invalid_exact_evm_signature", "invalid_signature", "FiatTokenV2: invalid signature")
 	f(schema.ErrorMismatch, "invalid_exact_evm_payload_recipient_mismatch", "invalid_exact_evm_payload_authorization_value_mismatch", "invalid_exact_evm_transfer_event_mismatch",
 		"chain_id_mismatch", "accepted_requirements_mismatch", "invalid_upto_evm_payload_settlement_exceeds_amount")
-	f(schema.ErrorReverted, "invalid_transaction_state", "invalid_exact_evm_transaction_simulation_failed", "transaction_simulation", "settle_exact_failed_onchain", "Transaction failed")
-	f(schema.ErrorPending, "settlement_pending")
-	f(schema.ErrorTimeout, "settle_exact_evm_transaction_confirmation_timed_out", "invalid_exact_evm_failed_to_get_receipt")
+	f(schema.ErrorReverted, "invalid_transaction_state", "invalid_exact_evm_transaction_simulation_failed", "transaction_simulation", "settle_exact_failed_onchain", "Transaction failed", "transfer failed")
+	f(schema.ErrorPending, "settlement_pending", "batched")
+	f(schema.ErrorTimeout, "settle_exact_evm_transaction_confirmation_timed_out", "invalid_exact_evm_failed_to_get_receipt", "ETIMEDOUT", "context deadline exceeded", "HTTP 504 Gateway Timeout")
 	f(schema.ErrorPolicyBlocked, "kyt_risk_detected", "invalid_exact_evm_payload_authorization_from_address_kyt", "self_send_not_allowed", "Blacklistable: account is blacklisted")
 	f(schema.ErrorUnsupported, "invalid_network", "unsupported_scheme", "invalid_exact_evm_eip3009_not_supported", "No facilitator registered for scheme: nope")
-	f(schema.ErrorInfra, "settle_exact_node_failure", "The total cost of executing this transaction: insufficient funds for gas * price + value", "fetch failed")
-	f(schema.ErrorUnknown, "", "unknown_error", "unexpected_error", "unexpected_settle_error", "unexpected_verify_error", "something else")
+	f(schema.ErrorInfra, "settle_exact_node_failure", "The total cost of executing this transaction: insufficient funds for gas * price + value", "fetch failed", "HTTP 503", "dial tcp: connection refused")
+	f(schema.ErrorUnknown, "", "unknown_error", "unexpected_error", "unexpected_settle_error", "unexpected_verify_error", "outcome_unknown", "something else")
 }
 
 // TestTerms covers what payload and requirements state when one is missing, odd, or of another kind.
@@ -268,6 +288,21 @@ func TestTerms(t *testing.T) {
 	f("no token at all", `{"paymentPayload":`+strings.Replace(payloadV1, signature, "0x", 1)+`}`, func(c schema.Claim) bool { return !c.Keyed && c.Key.Token == zero && c.Key.Authorizer != zero })
 }
 
+// TestCutSecrets: what is cut is what the expression says.
+func TestCutSecrets(t *testing.T) {
+	secrets := regexp.MustCompile(`(0[xX])?[0-9a-fA-F]{64,}|[A-Za-z0-9+/_=-]{80,}`)
+	rapid.Check(t, func(t *rapid.T) {
+		var b strings.Builder
+		for range rapid.IntRange(0, 6).Draw(t, "pieces") {
+			piece := rapid.SampledFrom([]string{"0x", "0X", "a", "9", "g", "_", "+", " ", "\n", "é", "x"}).Draw(t, "piece")
+			b.WriteString(strings.Repeat(piece, rapid.SampledFrom([]int{1, 2, 15, 63, 64, 65, 79, 80}).Draw(t, "times")))
+		}
+		if got, want := cutSecrets(b.String()), secrets.ReplaceAllString(b.String(), redacted); got != want {
+			t.Fatalf("%q\ngives %q\nwant  %q", b.String(), got, want)
+		}
+	})
+}
+
 func TestNetworks(t *testing.T) {
 	f := func(network string, id uint64) {
 		t.Helper()
@@ -325,9 +360,9 @@ func TestTimes(t *testing.T) {
 func TestRejects(t *testing.T) {
 	f := func(line, reason string) {
 		t.Helper()
-		claims, err := newParser(t, Options{}).Parse([]byte(line))
+		found, err := newParser(t, Options{}).Parse([]byte(line))
 		var reject *RejectError
-		if !errors.As(err, &reject) || reject.Reason != reason || claims != nil {
+		if !errors.As(err, &reject) || reject.Reason != reason || !empty(found) {
 			t.Errorf("%.120s: %v, want %s", line, err, reason)
 		}
 		if reject != nil && (reject.Detail == "" || strings.Contains(reject.Detail, signature[2:])) {
@@ -357,11 +392,13 @@ func TestRejects(t *testing.T) {
 	f(strings.Replace(whole, "2026-10-04T", "yesterday ", 1), BadTime)
 
 	for _, blank := range []string{"", " \t\r\n"} {
-		if claims, err := newParser(t, Options{}).Parse([]byte(blank)); claims != nil || err != nil {
-			t.Errorf("a blank line gives %v, %v", claims, err)
+		if found, err := newParser(t, Options{}).Parse([]byte(blank)); !empty(found) || err != nil {
+			t.Errorf("a blank line gives %v, %v", found, err)
 		}
 	}
 }
+
+func empty(r Records) bool { return r.Claims == nil && r.Deliveries == nil }
 
 func TestOptions(t *testing.T) {
 	if _, err := New(Options{Format: "nope"}); err == nil {
@@ -374,9 +411,8 @@ func TestOptions(t *testing.T) {
 	if _, err := p.Parse([]byte(hook(payloadV2, requirements, `"result":`+success))); err == nil {
 		t.Error("a named format reads another")
 	}
-	claims, err := p.Parse([]byte(`{"request":{"paymentPayload":` + payloadV2 + `},"response":` + success + `}`))
-	if err != nil || claims[0].Role != schema.RoleServer {
-		t.Errorf("%v, %v", claims, err)
+	if c := oneOf(t, p, `{"request":{"paymentPayload":`+payloadV2+`},"response":`+success+`}`); c.Role != schema.RoleServer {
+		t.Errorf("role %s", c.Role)
 	}
 }
 
@@ -384,11 +420,7 @@ func TestOptions(t *testing.T) {
 func TestID(t *testing.T) {
 	id := func(o Options, line string) schema.Hash {
 		t.Helper()
-		claims, err := newParser(t, o).Parse([]byte(line))
-		if err != nil {
-			t.Fatal(err)
-		}
-		return claims[0].ID
+		return oneOf(t, newParser(t, o), line).ID
 	}
 	a := Options{Facilitator: "A"}
 	line := hook(payloadV2, requirements, `"result":`+success)
@@ -432,6 +464,108 @@ func TestID(t *testing.T) {
 	}
 	if id(Options{Facilitator: "A", Role: schema.RoleServer}, line) == base {
 		t.Error("another role: the same id")
+	}
+}
+
+// TestWrapped: a logger's fields are no part of the record, its time is the record's only where that has none, and a configured path decides.
+func TestWrapped(t *testing.T) {
+	record := `"paymentPayload":` + payloadV2 + `,"requirements":` + requirements + `,"result":` + success
+	own := `"ts":"2026-10-04T12:00:00.250Z",` + record
+	quoted, _ := json.Marshal(`{` + own + `}`)
+	f := func(name string, o Options, line string, ms int64, same bool) {
+		t.Helper()
+		o.Facilitator = "A"
+		c := oneOf(t, newParser(t, o), line)
+		if bare := oneOf(t, newParser(t, Options{Facilitator: "A"}), `{`+own+`}`); c.EventTime != ms || (c.ID == bare.ID) != same {
+			t.Errorf("%s: time %d, want %d; the bare record's id: %v", name, c.EventTime, ms, c.ID == bare.ID)
+		}
+	}
+	const at, later = 1791115200250, 1791115201000
+	pino := `{"level":30,"time":1791115201000,"pid":7,"hostname":"h",`
+	f("pino", Options{}, pino+own+`,"msg":"m"}`, at, true)
+	f("pino, a timestamp of the record's own", Options{}, pino+`"timestamp":"2026-10-04T12:00:00.250Z",`+record+`}`, at, true)
+	f("pino, no time of the record's own", Options{}, pino+record+`}`, later, false)
+	f("pino under a key", Options{}, pino+`"payment":{`+own+`}}`, at, true)
+	f("bunyan", Options{}, `{"name":"shop","v":0,"time":"2026-10-04T12:00:01Z","level":30,`+own+`}`, at, true)
+	f("winston's message", Options{}, `{"level":"info","message":{`+own+`},"timestamp":"2026-10-04T12:00:01Z"}`, at, true)
+	f("winston's metadata", Options{}, `{"level":"info","message":"m","metadata":{`+record+`},"timestamp":"2026-10-04T12:00:01Z"}`, later, false)
+	f("JSON text", Options{}, `{"stream":"stdout","log":`+string(quoted)+`,"time":"2026-10-04T12:00:01Z"}`, at, true)
+	f("a path", Options{JSONPath: "ctx.payment"}, `{"time":1791115201,"ctx":{"payment":{`+own+`},"other":{`+record+`}}}`, at, true)
+	f("a path to JSON text", Options{JSONPath: "ctx.payment"}, `{"time":1791115201,"ctx":{"payment":`+string(quoted)+`}}`, at, true)
+
+	p := newParser(t, Options{JSONPath: "ctx.payment"})
+	if _, err := p.Parse([]byte(`{` + own + `}`)); err == nil {
+		t.Error("a record that is not at the path is taken")
+	}
+	if _, err := New(Options{JSONPath: "ctx..payment"}); err == nil {
+		t.Error("a path with an empty part is taken")
+	}
+}
+
+// TestColumns: a flat source may call its fields as it likes; a header row may stand in any of three separators.
+func TestColumns(t *testing.T) {
+	o := Options{Facilitator: "A", Columns: map[string]string{"network": "kette", "payer": "von", "transaction": "beleg"}}
+	jsonl := oneOf(t, newParser(t, o), `{"kette":"base","von":"`+payer+`","beleg":"`+tx+`","amount":"5"}`)
+	if jsonl.Payer.Hex() == "" || jsonl.Transaction.Hex() != tx || jsonl.Outcome != schema.OutcomeSuccess || jsonl.Amount != schema.Units(5) {
+		t.Errorf("%+v", jsonl)
+	}
+	for _, separator := range []string{",", ";", "\t"} {
+		header := "\ufeff" + strings.Join([]string{"kette", "von", "beleg", "amount"}, separator)
+		rows, ok := newParser(t, o).Header([]byte(header))
+		if !ok {
+			t.Fatalf("%q is no header", header)
+		}
+		c := oneOf(t, rows, strings.Join([]string{"base", payer, tx, "5"}, separator))
+		if c.ID != jsonl.ID {
+			t.Errorf("separated by %q it is another record", separator)
+		}
+	}
+	for _, line := range []string{"", "{}", "kette,von", "a,b,c", `"kette`, hook(payloadV2, requirements, `"result":`+success)} {
+		if _, ok := newParser(t, o).Header([]byte(line)); ok {
+			t.Errorf("%q is a header", line)
+		}
+	}
+	if _, err := New(Options{Columns: map[string]string{"chain": "kette"}}); err == nil {
+		t.Error("a column of no known name is taken")
+	}
+}
+
+// TestDelivery: what was served, under the payment's key, and once however it is logged.
+func TestDelivery(t *testing.T) {
+	parse := func(line string) Records {
+		t.Helper()
+		found, err := newParser(t, Options{Facilitator: "A"}).Parse([]byte(line))
+		if err != nil {
+			t.Fatalf("%s: %v", line, err)
+		}
+		return found
+	}
+	header := base64.StdEncoding.EncodeToString([]byte(payloadV1))
+	found := parse(`{"ts":1791115200,"method":"GET","url":"/w?a=1","route":"/w","status":200,"x_payment":"` + header + `","request_id":"r"}`)
+	if len(found.Claims) != 0 || len(found.Deliveries) != 1 {
+		t.Fatalf("%+v", found)
+	}
+	hash := func(s string) schema.Hash { h, _ := schema.ParseHash(s); return h }
+	want := schema.Delivery{
+		ID: found.Deliveries[0].ID, Facilitator: "A", EventTime: 1791115200000, HTTPMethod: "GET", URL: "/w?a=1", Route: "/w", Status: 200,
+		Key:   schema.Key{ChainID: 8453, Token: usdc, Method: schema.MethodEIP3009, Authorizer: common.HexToAddress(payer), Nonce: hash(nonce)},
+		Keyed: true, RequestID: "r",
+	}
+	if diff := cmp.Diff(want, found.Deliveries[0]); diff != "" {
+		t.Error(diff)
+	}
+	for name, line := range map[string]string{
+		"nginx":    `{"time":"2026-10-04T12:00:00Z","request_method":"GET","request_uri":"/w?a=1","route":"/w","status":"200","http_x_payment":"` + strings.TrimRight(header, "=") + `","request_id":"r"}`,
+		"pino":     `{"level":30,"time":1791115200000,"req":{"id":"r","method":"GET","url":"/w?a=1","route":"/w","headers":{"x-payment":"` + header + `"}},"res":{"statusCode":200}}`,
+		"URL-safe": `{"ts":1791115200,"method":"GET","url":"/w?a=1","route":"/w","status":200,"headers":{"X-Payment":["` + strings.NewReplacer("+", "-", "/", "_").Replace(header) + `"],"X-Request-Id":["r"]}}`,
+		"decoded":  `{"ts":1791115200,"method":"GET","url":"/w?a=1","route":"/w","status":200,"x_payment":` + payloadV1 + `,"request_id":"r"}`,
+	} {
+		if other := parse(line); len(other.Deliveries) != 1 || other.Deliveries[0] != want {
+			t.Errorf("%s: %+v", name, other.Deliveries)
+		}
+	}
+	if none := parse(`{"ts":1791115200,"method":"GET","url":"/free","status":200}`); !empty(none) {
+		t.Errorf("a request without payment is %+v", none)
 	}
 }
 
@@ -483,64 +617,142 @@ func TestSignature(t *testing.T) {
 
 func mustObject(t *testing.T, text string) object {
 	t.Helper()
-	v, err := decode([]byte(text))
+	var s scanner
+	v, err := s.scan(text)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return v.(map[string]any)
+	return v.object()
 }
 
 // FuzzParse: no panic; the same line gives the same; what is kept or said never holds the signature.
 func FuzzParse(f *testing.F) {
-	for _, file := range []string{"facilitator-v1", "facilitator-v2", "server-v2", "canonical"} {
-		lines, err := os.ReadFile(filepath.Join("testdata", file+".jsonl"))
-		if err != nil {
-			f.Fatal(err)
-		}
-		for _, line := range bytes.Split(lines, []byte("\n")) {
+	for _, name := range golden {
+		for _, line := range goldenLines(f, name) {
 			f.Add(line)
 		}
 	}
 	f.Add([]byte(hook(payloadV2, strings.Replace(requirements, "20000", signature, 1), `"error":"`+signature+`"`)))
-	f.Fuzz(func(t *testing.T, line []byte) {
-		p := newParser(t, Options{Facilitator: "A"})
-		claims, err := p.Parse(line)
-		again, errAgain := p.Parse(line)
-		if !cmp.Equal(claims, again, amounts) || (err == nil) != (errAgain == nil) || (err != nil && err.Error() != errAgain.Error()) {
-			t.Fatal("the same line gives another result")
+	p := newParser(f, Options{Facilitator: "A"})
+	f.Fuzz(func(t *testing.T, line []byte) { checkLine(t, p, line) })
+}
+
+// FuzzCSV: the same for a file's header row and the row that follows.
+func FuzzCSV(f *testing.F) {
+	for _, name := range []string{"flat.csv", "openfacilitator.csv"} {
+		lines := goldenLines(f, name)
+		for _, line := range lines[1:] {
+			f.Add(lines[0], line)
 		}
-		if err != nil && claims != nil {
-			t.Fatal("a claim and a reject")
-		}
-		kept, _ := json.Marshal(claims)
-		if err != nil {
-			var reject *RejectError
-			if !errors.As(err, &reject) || reject.Reason == "" || reject.Detail == "" {
-				t.Fatalf("%v is no reject", err)
-			}
-			kept = []byte(err.Error())
-		}
-		if secret := signatureOf(line); secret != "" && strings.Contains(strings.ToLower(string(kept)), secret) {
-			t.Fatal("a kept text holds the signature")
+	}
+	p := newParser(f, Options{Facilitator: "A"})
+	f.Fuzz(func(t *testing.T, header, line []byte) {
+		if rows, ok := p.Header(header); ok {
+			checkLine(t, rows, line)
 		}
 	})
 }
 
+func checkLine(t *testing.T, p *Parser, line []byte) {
+	found, err := p.Parse(line)
+	again, errAgain := p.Parse(line)
+	if !cmp.Equal(found, again, amounts) || (err == nil) != (errAgain == nil) || (err != nil && err.Error() != errAgain.Error()) {
+		t.Fatal("the same line gives another result")
+	}
+	if err != nil && !empty(found) {
+		t.Fatal("a record and a reject")
+	}
+	kept, _ := json.Marshal(found)
+	if err != nil {
+		var reject *RejectError
+		if !errors.As(err, &reject) || reject.Reason == "" || reject.Detail == "" {
+			t.Fatalf("%v is no reject", err)
+		}
+		kept = []byte(err.Error())
+	}
+	if secret := signatureOf(line); secret != "" && strings.Contains(strings.ToLower(string(kept)), secret) {
+		t.Fatal("a kept text holds the signature")
+	}
+}
+
+// FuzzJSON: the scanner takes what encoding/json takes, and reads the same.
+func FuzzJSON(f *testing.F) {
+	for _, text := range []string{
+		`{"a":[1,-0.5e+3,"x\u00e9\ud83d\ude00\ud83d\n",true,false,null,{}],"a":2}`, ` [] `, `"\ud800\u0041"`, `01`, `1.`, `{"a":1,}`, `[1 2]`, `tru`, `"\x"`, "\"\n\"", ``,
+	} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if !utf8.ValidString(text) || strings.Count(text, "[")+strings.Count(text, "{") > maxDepth {
+			return
+		}
+		var s scanner
+		s.reset()
+		got, err := s.scan(text)
+		d := json.NewDecoder(strings.NewReader(text))
+		d.UseNumber()
+		var want any
+		wantErr := d.Decode(&want)
+		if wantErr == nil {
+			_, wantErr = d.Token()
+			if errors.Is(wantErr, io.EOF) {
+				wantErr = nil
+			} else {
+				wantErr = errSyntax
+			}
+		}
+		if (err == nil) != (wantErr == nil) {
+			t.Fatalf("%q: %v, encoding/json says %v", text, err, wantErr)
+		}
+		if err == nil && !cmp.Equal(want, plain(got)) {
+			t.Fatalf("%q: %s", text, cmp.Diff(want, plain(got)))
+		}
+	})
+}
+
+// plain is a value as encoding/json gives it.
+func plain(v value) any {
+	switch v.kind {
+	case boolean:
+		return v.text == "true"
+	case number:
+		return json.Number(v.text)
+	case text:
+		return v.text
+	case list:
+		all := []any{}
+		for _, m := range v.members {
+			all = append(all, plain(m.value))
+		}
+		return all
+	case mapping:
+		all := map[string]any{}
+		for _, m := range v.members {
+			all[m.name] = plain(m.value)
+		}
+		return all
+	}
+	return nil
+}
+
 // signatureOf is the hex of the payload's signature when it is as long as a real one.
 func signatureOf(line []byte) string {
-	v, err := decode(line)
+	var s scanner
+	v, err := s.scan(string(line))
 	if err != nil {
 		return ""
 	}
-	fields, _ := v.(map[string]any)
-	payload := object(fields).object("paymentPayload")
+	fields := v.object()
+	payload := fields.object("paymentPayload")
 	if payload == nil {
-		payload = object(fields).object("request").object("paymentPayload")
+		payload = fields.object("request").object("paymentPayload")
 	}
-	s := strings.ToLower(payload.object("payload").text("signature"))
-	s = strings.TrimPrefix(s, "0x")
-	if len(s) < 128 || strings.Trim(s, hexDigits) != "" {
+	if payload == nil {
+		payload = fields.object("request").object("body").object("paymentPayload")
+	}
+	digits := strings.TrimPrefix(strings.ToLower(payload.object("payload").text("signature")), "0x")
+	if len(digits) < 128 || strings.Trim(digits, hexDigits) != "" {
 		return ""
 	}
-	return s
+	return digits
 }

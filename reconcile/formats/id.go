@@ -2,8 +2,7 @@ package formats
 
 import (
 	"crypto/sha256"
-	"encoding/json"
-	"sort"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -17,66 +16,103 @@ import (
 // each as canonical text: time in Unix nanoseconds, empty when unstated, so that the same instant under another field name or zone is the
 // same; body without the fields that a logger puts around. Canonical text knows neither key order nor white space, leaves numbers as they
 // were written, and lowers the case of 0x-hex, so that a record that is delivered again, or through another logger, is the same claim,
-// and one with another time is another.
-func claimID(facilitator string, role schema.Role, r *record) schema.Hash {
-	b := []byte("x402audit claim 1\n")
-	b = canonical(b, facilitator)
-	b = canonical(b, string(role))
+// and one with another time is another. Where the record has no time of its own, the logger's tells two events of one content apart.
+func (r *reader) claimID(facilitator string, role schema.Role, rec *record) schema.Hash {
+	b := append(r.hashed[:0], "x402audit claim 1\n"...)
+	b = counted(b, 's', facilitator)
+	b = counted(b, 's', string(role))
+	return r.sum(b, rec)
+}
+
+// deliveryID names a delivery by the content of its record alone: SHA-256 over
+//
+//	"x402audit delivery 1\n" time body
+//
+// so that one request that two logs hold is one delivery.
+func (r *reader) deliveryID(rec *record) schema.Hash {
+	return r.sum(append(r.hashed[:0], "x402audit delivery 1\n"...), rec)
+}
+
+func (r *reader) sum(b []byte, rec *record) schema.Hash {
 	at := ""
-	if r.time.set {
-		at = strconv.FormatInt(r.time.ns, 10)
+	if rec.time.set {
+		at = strconv.FormatInt(rec.time.ns, 10)
 	}
-	b = canonical(b, at)
-	b = canonical(b, map[string]any(r.body))
+	b = counted(b, 's', at)
+	b = canonical(b, value{kind: mapping, members: rec.body})
+	r.hashed = b
 	return sha256.Sum256(b)
 }
 
 // canonical appends a JSON value: a letter for its kind, the length of what has one, then the content.
-func canonical(b []byte, value any) []byte {
-	switch v := value.(type) {
-	case nil:
-		return append(b, 'z')
-	case bool:
-		if v {
-			return append(b, 't')
-		}
-		return append(b, 'f')
-	case json.Number:
-		return counted(b, 'n', v.String())
-	case string:
-		return counted(b, 's', lowerHex(v))
-	case []any:
-		b = append(strconv.AppendInt(append(b, 'a'), int64(len(v)), 10), ':')
-		for _, element := range v {
-			b = canonical(b, element)
+func canonical(b []byte, v value) []byte {
+	switch v.kind {
+	case boolean:
+		return append(b, v.text[0]) // t or f
+	case number:
+		return counted(b, 'n', v.text)
+	case text:
+		return counted(b, 's', v.text)
+	case list:
+		b = append(strconv.AppendInt(append(b, 'a'), int64(len(v.members)), 10), ':')
+		for i := range v.members {
+			b = canonical(b, v.members[i].value)
 		}
 		return b
-	case map[string]any:
-		names := make([]string, 0, len(v))
-		for name := range v {
-			names = append(names, name)
+	case mapping:
+		var few [24]int
+		order := few[:0]
+		for i := range v.members {
+			order = append(order, i)
 		}
-		sort.Strings(names)
-		b = append(strconv.AppendInt(append(b, 'o'), int64(len(v)), 10), ':')
-		for _, name := range names {
-			b = canonical(counted(b, 's', name), v[name])
+		slices.SortFunc(order, func(i, j int) int {
+			if c := strings.Compare(v.members[i].name, v.members[j].name); c != 0 {
+				return c
+			}
+			return j - i // the later first: it is the one that is meant
+		})
+		order = slices.CompactFunc(order, func(i, j int) bool { return v.members[i].name == v.members[j].name })
+		b = append(strconv.AppendInt(append(b, 'o'), int64(len(order)), 10), ':')
+		for _, i := range order {
+			b = canonical(countedName(b, v.members[i].name), v.members[i].value)
 		}
 		return b
 	default:
-		panic("formats: a JSON value of another type than decode makes")
+		return append(b, 'z')
 	}
 }
 
+// counted appends a text with its length; 0x-hex in lower case.
 func counted(b []byte, kind byte, s string) []byte {
 	b = append(strconv.AppendInt(append(b, kind), int64(len(s)), 10), ':')
+	start := len(b)
+	b = append(b, s...)
+	if kind == 's' && isHex(s) {
+		for i := start; i < len(b); i++ {
+			if b[i] >= 'A' && b[i] <= 'Z' {
+				b[i] += 'a' - 'A'
+			}
+		}
+	}
+	return b
+}
+
+// countedName is counted for a field's name, which is compared exactly.
+func countedName(b []byte, s string) []byte {
+	b = append(strconv.AppendInt(append(b, 's'), int64(len(s)), 10), ':')
 	return append(b, s...)
 }
 
-func lowerHex(s string) string {
-	if len(s) > 2 && s[0] == '0' && (s[1] == 'x' || s[1] == 'X') && strings.Trim(s[2:], hexDigits) == "" {
-		return strings.ToLower(s)
+func isHex(s string) bool {
+	if len(s) <= 2 || s[0] != '0' || s[1] != 'x' && s[1] != 'X' {
+		return false
 	}
-	return s
+	for i := 2; i < len(s); i++ {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') && (c < 'A' || c > 'F') {
+			return false
+		}
+	}
+	return true
 }
 
 const hexDigits = "0123456789abcdefABCDEF"

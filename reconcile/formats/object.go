@@ -1,7 +1,7 @@
 package formats
 
 import (
-	"encoding/json"
+	"slices"
 	"strings"
 
 	"github.com/holiman/uint256"
@@ -9,49 +9,86 @@ import (
 	"x402audit/schema"
 )
 
-// object is a decoded JSON object; field names are compared exactly. A nil object states nothing.
-type object map[string]any
+// get is the named field; it is absent when there is none.
+func (o object) get(name string) value {
+	for i := len(o) - 1; i >= 0; i-- {
+		if o[i].name == name {
+			return o[i].value
+		}
+	}
+	return value{}
+}
+
+// has holds when one of the named fields is there and not null.
+func (o object) has(names ...string) bool {
+	for _, name := range names {
+		if o.get(name).kind > null {
+			return true
+		}
+	}
+	return false
+}
 
 // object is the named field, nil when it is no object.
-func (o object) object(name string) object {
-	m, _ := o[name].(map[string]any)
-	return m
+func (o object) object(name string) object { return o.get(name).object() }
+
+// first is the first of the named fields that is an object.
+func (o object) first(names ...string) object {
+	for _, name := range names {
+		if found := o.object(name); found != nil {
+			return found
+		}
+	}
+	return nil
 }
 
 // text is the first of the named fields that states something: a text or a number as it was written.
 func (o object) text(names ...string) string {
 	for _, name := range names {
-		if s := stated(o[name]); s != "" {
+		if s := o.get(name).stated(); s != "" {
 			return s
 		}
 	}
 	return ""
 }
 
-// stated is a value's text, "" for what states nothing.
-func stated(value any) string {
-	var s string
-	switch v := value.(type) {
-	case string:
-		s = strings.TrimSpace(v)
-	case json.Number:
-		s = v.String()
+// truth is a boolean, or the same as a text.
+func (o object) truth(name string) (truth, ok bool) {
+	v := o.get(name)
+	if v.kind != boolean && v.kind != text {
+		return false, false
 	}
-	if strings.EqualFold(s, "unknown") {
+	return v.text == "true", v.text == "true" || v.text == "false"
+}
+
+// with appends a field, unless it states nothing.
+func (o object) with(name, s string) object {
+	if s == "" {
+		return o
+	}
+	return append(o, field{name, words(s)})
+}
+
+// words is a text as a value.
+func words(s string) value { return value{kind: text, text: s} }
+
+func (v value) object() object {
+	if v.kind != mapping {
+		return nil
+	}
+	return v.members
+}
+
+// stated is a value's text, "" for what states nothing.
+func (v value) stated() string {
+	if v.kind != text && v.kind != number {
+		return ""
+	}
+	s := strings.TrimSpace(v.text)
+	if len(s) == len("unknown") && strings.EqualFold(s, "unknown") {
 		return ""
 	}
 	return s
-}
-
-// truth is a boolean, or the same as a text.
-func (o object) truth(name string) (value, ok bool) {
-	switch v := o[name].(type) {
-	case bool:
-		return v, true
-	case string:
-		return v == "true", v == "true" || v == "false"
-	}
-	return false, false
 }
 
 func (o object) address(path, name string) (schema.Address, error) {
@@ -92,4 +129,9 @@ func wholeNumber(s string) (n uint256.Int, ok bool) {
 	}
 	a, err := schema.ParseAmount(s)
 	return a.Units, err == nil
+}
+
+// without is the object less one field.
+func (o object) without(name string) object {
+	return slices.DeleteFunc(slices.Clone(o), func(f field) bool { return f.name == name })
 }

@@ -2,12 +2,13 @@ package formats
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"maps"
+	"slices"
 	"sort"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"x402audit/schema"
@@ -19,6 +20,7 @@ const MaxLine = 1 << 20
 // Reasons why a line is rejected: short, stable words.
 const (
 	MalformedJSON      = "malformed_json"
+	MalformedCSV       = "malformed_csv"
 	Truncated          = "truncated"
 	NotUTF8            = "not_utf8"
 	TooLong            = "too_long"
@@ -54,59 +56,96 @@ type Token struct {
 // Options of one source of lines.
 type Options struct {
 	Facilitator string             // where the line names none
-	Role        schema.Role        // "" finds it: a record with a server's transport context is a server's
+	Role        schema.Role        // "" finds it: a record with a server's transport context or of its access log is a server's
 	Format      string             // one of Names; "" finds it line by line
+	JSONPath    string             // where in a line's object the record stands, such as ctx.payment; "" looks for it
+	Columns     map[string]string  // of formats flat and csv: what the source calls a field of ColumnNames
 	Chains      map[uint64][]Token // by chain id; signatures are checked on these tokens only
 }
 
-// format takes a line apart. holds looks at the line's own fields only.
+// Records is what one line holds.
+type Records struct {
+	Claims     []schema.Claim
+	Deliveries []schema.Delivery // without their Position
+}
+
+// format takes a line apart. holds looks at the line's own fields only; the first that holds is meant.
 type format struct {
 	name  string
-	holds func(line object) bool
-	read  func(line object) (record, error)
+	holds func(r *reader, line object) bool
+	read  func(r *reader, line object) ([]record, error)
+	last  bool // tried only where nothing else holds, neither for the line nor for what it wraps
 }
 
 // known formats in the order in which they are tried.
 var known = []format{
-	{"canonical", isCanonical, readCanonical},
-	{"hook", isHook, readHook},
+	{name: "canonical", holds: isCanonical, read: readCanonical},
+	{name: "hook", holds: isHook, read: readHook},
+	{name: "capture", holds: isCapture, read: readCapture},
+	{name: "access", holds: isPaidAccess, read: readAccess},
+	{name: "x402-rs", holds: isX402RS, read: readX402RS},
+	{name: "openfacilitator", holds: isOpenFacilitator, read: readOpenFacilitator},
+	{name: "circle", holds: isCircle, read: readCircle},
+	{name: "flat", holds: isFlat, read: readFlat, last: true},
+	{name: "access", holds: isAccess, read: readUnpaidAccess, last: true},
 }
+
+// formatCSV is a name only: the header row says which format its rows have.
+const formatCSV = "csv"
 
 // Names are the formats that Options.Format may name.
 func Names() []string {
-	names := make([]string, len(known))
-	for i, f := range known {
-		names[i] = f.name
+	names := make([]string, 0, len(known)+1)
+	for _, f := range known {
+		if !slices.Contains(names, f.name) {
+			names = append(names, f.name)
+		}
 	}
-	return names
+	return append(names, formatCSV)
 }
 
-// Parser reads the lines of one source. It can be used by several goroutines.
+// Parser reads lines of one source. It keeps no state between lines and may be used by several goroutines.
 type Parser struct {
 	facilitator string
 	role        schema.Role
 	formats     []format
+	path        []string
+	columns     columns
 	domains     map[uint64][]domain
+	table       *table // of a CSV file's rows; nil reads JSON
+	readers     *sync.Pool
 }
 
-// New prepares a parser; it fails for a format or a role that does not exist.
+// reader is what reading one line needs to have at hand, used again for other lines.
+type reader struct {
+	*Parser
+	scanner
+	hashed []byte
+}
+
+// New makes a parser. The error is one sentence about the option.
 func New(o Options) (*Parser, error) {
-	p := &Parser{facilitator: o.Facilitator, role: o.Role, formats: known, domains: map[uint64][]domain{}}
+	p := &Parser{facilitator: o.Facilitator, role: o.Role, formats: known, domains: map[uint64][]domain{}, readers: &sync.Pool{New: func() any { return new(reader) }}}
 	switch o.Role {
 	case "", schema.RoleFacilitator, schema.RoleServer:
 	default:
 		return nil, fmt.Errorf("role %q is neither %s nor %s", o.Role, schema.RoleFacilitator, schema.RoleServer)
 	}
-	if o.Format != "" {
-		p.formats = nil
-		for _, f := range known {
-			if f.name == o.Format {
-				p.formats = []format{f}
-			}
+	if o.Format != "" && !slices.Contains(Names(), o.Format) {
+		return nil, fmt.Errorf("format %q is none of %s", o.Format, strings.Join(Names(), ", "))
+	}
+	if o.Format != "" && o.Format != formatCSV {
+		p.formats = slices.DeleteFunc(slices.Clone(known), func(f format) bool { return f.name != o.Format })
+	}
+	if o.JSONPath != "" {
+		p.path = strings.Split(o.JSONPath, ".")
+		if slices.Contains(p.path, "") {
+			return nil, fmt.Errorf("json_path %q has an empty part; it is field names joined by points", o.JSONPath)
 		}
-		if p.formats == nil {
-			return nil, fmt.Errorf("format %q is none of %s", o.Format, strings.Join(Names(), ", "))
-		}
+	}
+	var err error
+	if p.columns, err = newColumns(o.Columns); err != nil {
+		return nil, err
 	}
 	for id, tokens := range o.Chains {
 		for _, t := range tokens {
@@ -119,58 +158,117 @@ func New(o Options) (*Parser, error) {
 	return p, nil
 }
 
-// Parse reads one line, with or without its newline. A blank line is no claim and no error; a line that cannot be used is a
-// *RejectError. The same line always gives the same claims.
-func (p *Parser) Parse(line []byte) ([]schema.Claim, error) {
-	text := bytes.TrimSpace(line)
-	if len(text) == 0 {
-		return nil, nil
+// Parse reads one line, with or without its newline. A blank line holds nothing and is no error; nor is a request without a payment. A line that
+// cannot be used is a *RejectError. The same line always gives the same records.
+func (p *Parser) Parse(line []byte) (Records, error) {
+	trimmed := bytes.TrimSpace(bytes.TrimPrefix(line, byteOrderMark))
+	if len(trimmed) == 0 {
+		return Records{}, nil
 	}
-	if len(text) > MaxLine {
-		return nil, reject(TooLong, "the line is longer than %d bytes", MaxLine)
+	if len(trimmed) > MaxLine {
+		return Records{}, reject(TooLong, "the line is longer than %d bytes", MaxLine)
 	}
-	if !utf8.Valid(text) {
-		return nil, reject(NotUTF8, "the line is not UTF-8")
+	if !utf8.Valid(trimmed) {
+		return Records{}, reject(NotUTF8, "the line is not UTF-8")
 	}
-	value, err := decode(text)
+	r := p.readers.Get().(*reader)
+	defer p.readers.Put(r)
+	r.Parser = p
+	r.reset()
+	records, err := r.line(string(trimmed))
+	if err != nil {
+		return Records{}, err
+	}
+	var found Records
+	for i := range records {
+		if err := r.state(&found, &records[i]); err != nil {
+			return Records{}, err
+		}
+	}
+	return found, nil
+}
+
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
+// line takes one line apart.
+func (r *reader) line(text string) ([]record, error) {
+	if r.table != nil {
+		row, err := r.table.row(text)
+		if err != nil {
+			return nil, err
+		}
+		return r.read(row, nil)
+	}
+	v, err := r.decode(text)
 	if err != nil {
 		return nil, err
 	}
-	fields, ok := value.(map[string]any)
-	if !ok {
+	line := v.object()
+	if line == nil {
 		return nil, reject(UnknownShape, "the line is not a JSON object")
 	}
-	for _, f := range p.formats {
-		if !f.holds(fields) {
-			continue
+	if r.path != nil {
+		inner := r.follow(line)
+		if inner == nil {
+			return nil, reject(UnknownShape, "the line has no object at %s", strings.Join(r.path, "."))
 		}
-		r, err := f.read(fields)
-		if err != nil {
-			return nil, err
-		}
-		r.format = f.name
-		c, err := p.claim(r)
-		if err != nil {
-			return nil, err
-		}
-		return []schema.Claim{c}, nil
+		return r.read(inner, line)
 	}
-	return nil, reject(UnknownShape, "the object is no settlement record of a known format")
+	return r.read(line, nil)
 }
 
-// decode reads exactly one JSON value and keeps numbers as they were written: an amount must not pass through a float.
-func decode(text []byte) (any, error) {
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	var value any
-	if err := d.Decode(&value); err != nil {
-		if errors.Is(err, io.ErrUnexpectedEOF) {
-			return nil, reject(Truncated, "the line ends inside its JSON value")
+// read finds the format of a record and takes it apart; wrapper is the logger's object around it.
+func (r *reader) read(line, wrapper object) ([]record, error) {
+	f := r.format(line, false)
+	if f == nil && wrapper == nil && r.table == nil {
+		inner, err := r.unwrap(line)
+		if err != nil {
+			return nil, err
 		}
-		return nil, reject(MalformedJSON, "the line is not JSON from byte %d on", d.InputOffset())
+		if inner != nil {
+			line, wrapper = inner, line
+			f = r.format(line, false)
+		}
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, reject(MalformedJSON, "something follows the line's JSON value")
+	if f == nil {
+		f = r.format(line, true)
 	}
-	return value, nil
+	if f == nil {
+		return nil, reject(UnknownShape, "the object is no settlement record of a known format")
+	}
+	records, err := f.read(r, line)
+	if err != nil {
+		return nil, err
+	}
+	for i := range records {
+		records[i].format = f.name
+		if err := records[i].wrapped(wrapper); err != nil {
+			return nil, err
+		}
+	}
+	return records, nil
 }
+
+func (r *reader) format(line object, last bool) *format {
+	for i := range r.formats {
+		if f := &r.formats[i]; f.last == last && f.holds(r, line) {
+			return f
+		}
+	}
+	return nil
+}
+
+// decode reads exactly one JSON value.
+func (r *reader) decode(text string) (value, error) {
+	v, err := r.scan(text)
+	switch {
+	case errors.Is(err, errEnds):
+		return v, reject(Truncated, "the line ends inside its JSON value")
+	case err != nil:
+		return v, reject(MalformedJSON, "the line is not JSON from byte %d on", r.at)
+	}
+	return v, nil
+}
+
+// ColumnNames are the fields that Options.Columns may name.
+func ColumnNames() []string { return slices.Sorted(maps.Keys(aliases)) }

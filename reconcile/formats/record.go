@@ -2,6 +2,7 @@ package formats
 
 import (
 	"math/big"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -20,7 +21,16 @@ type record struct {
 	server       bool   // only a resource server writes such a line
 	durationMS   string
 	time         instant
-	body         object // what names the record: all that is read of it, without the fields a logger puts around
+	gateway      string   // id of a gateway's transfer, which is the payment then
+	request      *request // what a resource server served
+	unanswered   bool     // the record is of a request alone: a delivery and no claim
+	body         object   // what names the record: all that is read of it, without the fields a logger puts around
+}
+
+// request is one line of a resource server's access log.
+type request struct {
+	method, url, route, id string
+	status                 uint16
 }
 
 // answer is a settle or verify response, or the error instead of it.
@@ -30,21 +40,20 @@ type answer struct {
 	thrown  bool   // an error and no result
 }
 
-func readAnswer(result, thrown any) answer {
-	if fields, ok := result.(map[string]any); ok {
-		return answer{fields: fields, message: object(fields).text("errorMessage", "error_message", "invalidMessage", "message", "error")}
+func readAnswer(result, thrown value) answer {
+	if fields := result.object(); fields != nil {
+		return answer{fields: fields, message: fields.text("errorMessage", "error_message", "invalidMessage", "message", "error")}
 	}
-	if s := stated(result); s != "" {
+	if s := result.stated(); s != "" {
 		return answer{message: s, thrown: true}
 	}
-	switch e := thrown.(type) {
-	case map[string]any:
-		return answer{fields: e, message: object(e).text("message", "errorMessage"), thrown: true}
-	case nil:
-		return answer{}
-	default:
-		return answer{message: stated(e), thrown: true}
+	if fields := thrown.object(); fields != nil {
+		return answer{fields: fields, message: fields.text("message", "errorMessage"), thrown: true}
 	}
+	if thrown.kind <= null {
+		return answer{}
+	}
+	return answer{message: thrown.stated(), thrown: true}
 }
 
 // reason is the error as the answer gives it, and everything it says about it.
@@ -61,22 +70,24 @@ func (r *record) verifies() bool { return strings.Contains(strings.ToLower(r.nam
 
 // pick copies the named fields, so that what a logger adds is no part of the record.
 func pick(line object, names ...string) object {
-	picked := object{}
+	picked := make(object, 0, len(names))
 	for _, name := range names {
-		if v, ok := line[name]; ok && v != nil {
-			picked[name] = v
+		if v := line.get(name); v.kind > null {
+			picked = append(picked, field{name, v})
 		}
 	}
 	return picked
 }
 
 // link is a resource: a URL, or an object that holds one.
-func link(value any) string {
-	if o, ok := value.(map[string]any); ok {
-		return object(o).text("url")
+func link(v value) string {
+	if o := v.object(); o != nil {
+		return o.text("url")
 	}
-	s, _ := value.(string)
-	return strings.TrimSpace(s)
+	if v.kind != text {
+		return ""
+	}
+	return strings.TrimSpace(v.text)
 }
 
 // instant is a record's own time; set is false when it states none.
@@ -92,26 +103,47 @@ func (t instant) millis() int64 {
 	return t.ns / int64(time.Millisecond)
 }
 
-// readTime takes the first of ts, time and timestamp that is stated: RFC 3339, the same without a zone (UTC), or a Unix time in
+// The names under which a record gives its time. pino and bunyan, which write their level as a number, put their own `time` beside the record's fields:
+// there a timestamp is the record's.
+var (
+	clocks       = []string{"ts", "time", "timestamp", "@timestamp"}
+	clocksInPino = []string{"ts", "timestamp", "@timestamp", "time"}
+)
+
+// readTime takes the first of ts, time and timestamp that is stated, then of further names: RFC 3339, the same without a zone (UTC), or a Unix time in
 // seconds, milliseconds, microseconds or nanoseconds, told apart by size.
-func readTime(line object) (instant, error) {
-	for _, name := range []string{"ts", "time", "timestamp"} {
-		s := line.text(name)
-		if s == "" {
-			continue
+func readTime(line object, further ...string) (instant, error) {
+	names := clocks
+	if line.get("level").kind == number {
+		names = clocksInPino
+	}
+	for _, some := range [2][]string{names, further} {
+		for _, name := range some {
+			s := line.text(name)
+			if s == "" {
+				continue
+			}
+			t, ok := parseTime(s)
+			if !ok {
+				return instant{}, reject(BadTime, "%s is neither an RFC 3339 time nor a Unix time of 1970 to 2261", name)
+			}
+			return t, nil
 		}
-		t, ok := parseTime(s)
-		if !ok {
-			return instant{}, reject(BadTime, "%s is neither an RFC 3339 time nor a Unix time of 1970 to 2261", name)
-		}
-		return t, nil
 	}
 	return instant{}, nil
 }
 
-var layouts = []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05"}
+var layouts = []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05", "02/Jan/2006:15:04:05 -0700"}
 
 func parseTime(s string) (instant, bool) {
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil && n >= 0 && s[0] != '+' {
+		for _, unit := range units {
+			if n < unit.below {
+				return within(time.Unix(n/unit.per, n%unit.per*(1e9/unit.per)))
+			}
+		}
+		return instant{}, false
+	}
 	for _, layout := range layouts {
 		if t, err := time.Parse(layout, s); err == nil {
 			return within(t)
@@ -121,14 +153,11 @@ func parseTime(s string) (instant, bool) {
 	if !ok {
 		return instant{}, false
 	}
-	for _, unit := range []struct {
-		below int64 // a Unix time in this unit is less than this until the year 5138
-		ns    int64
-	}{{1e11, 1e9}, {1e14, 1e6}, {1e17, 1e3}, {1<<63 - 1, 1}} {
+	for _, unit := range units {
 		if n.Cmp(new(big.Rat).SetInt64(unit.below)) >= 0 {
 			continue
 		}
-		n.Mul(n, new(big.Rat).SetInt64(unit.ns))
+		n.Mul(n, new(big.Rat).SetInt64(1e9/unit.per))
 		ns := new(big.Int).Quo(n.Num(), n.Denom())
 		if !ns.IsInt64() {
 			return instant{}, false
@@ -137,6 +166,9 @@ func parseTime(s string) (instant, bool) {
 	}
 	return instant{}, false
 }
+
+// units of a Unix time: in each it is less than the bound until the year 5138.
+var units = []struct{ below, per int64 }{{1e11, 1}, {1e14, 1e3}, {1e17, 1e6}, {1<<63 - 1, 1e9}}
 
 // decimal reads digits with at most one point, exactly.
 func decimal(s string) (*big.Rat, bool) {

@@ -1,8 +1,6 @@
 package ingest
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"io"
 	"os"
@@ -58,12 +56,14 @@ func fingerprint(f io.ReaderAt, offset uint64) (string, error) {
 	if _, err := f.ReadAt(ends[n:], int64(offset-n)); err != nil {
 		return "", err
 	}
-	sum := sha256.Sum256(ends)
-	return hex.EncodeToString(sum[:16]), nil
+	return sumOf(ends), nil
 }
 
 // isAt holds when the file still has the bytes before offset that it had when it was read.
 func isAt(f *os.File, offset uint64, want string) (bool, error) {
+	if c := compressionOf(f); c != plain {
+		return unpackedAt(f, c, offset, want)
+	}
 	info, err := f.Stat()
 	if err != nil || uint64(info.Size()) < offset {
 		return false, err
@@ -94,7 +94,7 @@ func (s *SourceState) holds(path string, copies bool) (*os.File, bool) {
 }
 
 // find looks for the file that the state is about: at its path, else in the directory under another name (rotated), else as a copy
-// (copied and truncated, or moved to another disk). It is nil when the file is gone.
+// (copied and truncated, moved to another disk, or compressed). It is nil when the file is gone.
 func (s *SourceState) find() *os.File {
 	if f, ok := s.holds(s.Path, false); ok {
 		return f
@@ -150,9 +150,12 @@ func siblings(path string) []sibling {
 // rotation is what rotating adds to a name: a number or a date, before or after the extension.
 var rotation = regexp.MustCompile(`^[-._]?[0-9][-._:0-9TZ]*$`)
 
-// isRotated holds for a name that rotating the log gives, uncompressed.
+// isRotated holds for a name that rotating the log gives, compressed or not.
 func isRotated(path, name string) bool {
 	base := filepath.Base(path)
+	if ext := filepath.Ext(name); ext == ".gz" || ext == ".zst" {
+		name = strings.TrimSuffix(name, ext)
+	}
 	ext := filepath.Ext(base)
 	rest, _ := strings.CutPrefix(name, strings.TrimSuffix(base, ext))
 	if after, ok := strings.CutPrefix(rest, ext); ok && after != "" {

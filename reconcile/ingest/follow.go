@@ -156,7 +156,7 @@ func (f *follower) open(ctx context.Context) error {
 		return f.fault(err)
 	}
 	if f.state.Offset > 0 {
-		f.log.Warn("the file that was read last is gone or was truncated; if it was written to since, import what is left of it",
+		f.log.Warn("the file that was read last is gone or was truncated, and no rotated or compressed one continues it; if it was written to since, import what is left of it",
 			"file", f.state.file(), "read", f.state.Offset)
 	}
 	return f.begin(ctx, file)
@@ -183,7 +183,7 @@ func (f *follower) begin(ctx context.Context, file *os.File) error {
 	if f.state.Offset > 0 {
 		f.state.Generation++
 	}
-	f.state.Offset, f.state.Line, f.state.Fingerprint = 0, 0, ""
+	f.state.Offset, f.state.Line, f.state.Fingerprint, f.state.Header = 0, 0, "", ""
 	if err := f.use(file); err != nil {
 		return err
 	}
@@ -196,7 +196,7 @@ func (f *follower) use(file *os.File) error {
 		file.Close()
 		return f.fault(err)
 	}
-	f.file, f.size, f.mtime = file, -1, time.Time{}
+	f.file, f.packed, f.size, f.mtime = file, compressionOf(file), -1, time.Time{}
 	f.state.Device, f.state.Inode = identity(info)
 	return nil
 }
@@ -219,7 +219,7 @@ func (f *follower) successor() *os.File {
 	}
 	for _, s := range siblings(f.source.Path) {
 		if s.info.ModTime().After(here.ModTime()) && !os.SameFile(s.info, here) && !os.SameFile(s.info, there) &&
-			isRotated(f.source.Path, s.info.Name()) {
+			isRotated(f.source.Path, s.info.Name()) && !f.packedCopy(s.path) {
 			next.Close()
 			between, info, err := openFile(s.path)
 			if err != nil {
@@ -233,6 +233,20 @@ func (f *follower) successor() *os.File {
 		}
 	}
 	return next
+}
+
+// packedCopy holds for the open file, compressed: whoever rotates may compress it under our hands, and give the result a new time.
+func (f *follower) packedCopy(path string) bool {
+	file, _, err := openFile(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	if compressionOf(file) == plain {
+		return false
+	}
+	same, err := isAt(file, f.state.Offset, f.state.Fingerprint)
+	return err == nil && same && f.state.Offset > 0
 }
 
 // reachable says whether there is a file at the path: the rest of a rotated one may have been read without.

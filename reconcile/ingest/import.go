@@ -13,16 +13,17 @@ import (
 
 // Summary is what an import has read.
 type Summary struct {
-	Files   int
-	Lines   uint64
-	Bytes   uint64
-	Claims  uint64            // a claim that was there before, or twice, counts each time
-	Rejects map[string]uint64 // by reason
-	Skipped uint64            // records older than the source's since
+	Files      int
+	Lines      uint64
+	Bytes      uint64            // of a packed file: of what it holds
+	Claims     uint64            // a claim that was there before, or twice, counts each time
+	Deliveries uint64            // likewise
+	Rejects    map[string]uint64 // by reason
+	Skipped    uint64            // records older than the source's since
 }
 
 // Import reads files once, each whole, its last line included whether or not a newline ends it. The source's own path is not used. A file that
-// cannot be read does not keep the others from being read; the error has one sentence for each. progress, if given, hears of bytes read and bytes in
+// cannot be read does not keep the others from being read; the error has one sentence for each. Files packed by gzip or zstd are unpacked. progress, if given, hears of bytes read and bytes in
 // all. Importing a file again, also after it has grown, makes no second row; other content under the same name is a generation of its own.
 func Import(ctx context.Context, store *schema.Store, source Source, options formats.Options, paths []string, progress func(read, total uint64)) (Summary, error) {
 	sum := Summary{Rejects: map[string]uint64{}}
@@ -33,6 +34,7 @@ func Import(ctx context.Context, store *schema.Store, source Source, options for
 		}
 	}
 	var errs []error
+	var before uint64 // bytes of the files that are done
 	for _, path := range paths {
 		absolute, err := filepath.Abs(path)
 		if err != nil {
@@ -47,10 +49,14 @@ func Import(ctx context.Context, store *schema.Store, source Source, options for
 		t.stored = func(b *batch) {
 			sum.add(b)
 			if progress != nil {
-				progress(sum.Bytes, total)
+				progress(before+t.consumed(), total)
 			}
 		}
-		if err := t.importFile(ctx); err != nil {
+		err = t.importFile(ctx)
+		if info, statErr := os.Stat(path); statErr == nil && info.Mode().IsRegular() {
+			before += uint64(info.Size())
+		}
+		if err != nil {
 			errs = append(errs, err)
 			if ctx.Err() != nil {
 				break
@@ -69,7 +75,7 @@ func (t *stream) importFile(ctx context.Context) error {
 		return t.fault(err)
 	}
 	defer t.leave()
-	t.file = file
+	t.file, t.packed = file, compressionOf(file)
 	path := t.state.Path
 	before, known, err := t.writer.load(ctx)
 	if err != nil {
@@ -101,6 +107,7 @@ func (s *Summary) add(b *batch) {
 	s.Lines += b.lines
 	s.Bytes += b.bytes
 	s.Claims += uint64(len(b.claims))
+	s.Deliveries += uint64(len(b.deliveries))
 	s.Skipped += b.skipped
 	for _, r := range b.rejects {
 		s.Rejects[r.Reason]++

@@ -1,9 +1,10 @@
 // Package ingest reads settlement logs into the store: files that are followed while they grow, and files that are imported once.
 //
-// Data flows one way: a file is cut into lines (lines.go), a line is parsed into claims or a reject (package formats), a batch of lines is
-// written (write.go) in the order raw_lines, rejects, claims, sightings, touched, cursor. Each row's key is its position or its content, and the
+// Data flows one way: a file is cut into lines (lines.go), the lines of a batch are parsed side by side into claims,
+// deliveries or a reject each (parse.go, package formats), and the batch is
+// written (write.go) in the order raw_lines, rejects, claims, sightings, deliveries, touched, cursor. Each row's key is its position or its content, and the
 // cursor comes last, so that a crash between any two writes costs nothing but reading the batch again. follow.go finds a followed file again after
-// appends, rotation, truncation and restarts; import.go reads a file once; state.go is what the audit may know of it all.
+// appends, rotation, truncation and restarts; import.go reads a file once; content.go unpacks what is packed; state.go is what the audit may know of it all.
 package ingest
 
 import (
@@ -27,9 +28,11 @@ type Source struct {
 	Name        string
 	Facilitator string // of lines that name none
 	Path        string
-	Format      string      // one of formats.Names; "" finds it
-	Role        schema.Role // "" finds it
-	Since       time.Time   // records of an earlier time are counted and left out; zero reads all
+	Format      string            // one of formats.Names; "" finds it
+	JSONPath    string            // where in a line the record stands; "" finds it
+	Columns     map[string]string // what the log calls the fields of formats.ColumnNames
+	Role        schema.Role       // "" finds it
+	Since       time.Time         // records of an earlier time are counted and left out; zero reads all
 }
 
 // Ingest follows the configured sources.
@@ -90,13 +93,13 @@ func (in *Ingest) CatchUp(ctx context.Context) error {
 }
 
 // Run follows every source until the context ends, and then returns nil. It waits for files that are not there or cannot be read, and tries again what the store refuses.
-// changed, if given, is called after new claims are durable and announced; sources call it side by side.
+// changed, if given, is called after new claims and deliveries are durable and announced; sources call it side by side.
 func (in *Ingest) Run(ctx context.Context, changed func()) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { in.watch(ctx); return nil })
 	for _, f := range in.followers {
 		f.stored = func(b *batch) {
-			if len(b.claims) > 0 && changed != nil {
+			if len(b.claims)+len(b.deliveries) > 0 && changed != nil {
 				changed()
 			}
 		}

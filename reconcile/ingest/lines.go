@@ -21,8 +21,9 @@ type line struct {
 
 // lines cuts a file into lines in bounded memory: of a line longer than formats.MaxLine only the length is learnt.
 type lines struct {
-	r    *bufio.Reader
-	text []byte
+	r      *bufio.Reader
+	text   []byte
+	passed io.Writer // is told every byte of the lines that were read; may be nil
 }
 
 func newLines(r io.Reader) *lines { return &lines{r: bufio.NewReaderSize(r, 64<<10)} }
@@ -34,6 +35,9 @@ func (l *lines) next() (line, error) {
 	for {
 		piece, err := l.r.ReadSlice('\n')
 		n.size += uint64(len(piece))
+		if l.passed != nil && (err == nil || errors.Is(err, bufio.ErrBufferFull) || errors.Is(err, io.EOF)) {
+			_, _ = l.passed.Write(piece)
+		}
 		if room := formats.MaxLine + 2 - len(l.text); room > 0 { // a line end is no part of the line
 			l.text = append(l.text, piece[:min(room, len(piece))]...)
 		}

@@ -8,9 +8,9 @@ import (
 
 // metrics of all sources; the label log is the source's name.
 type metrics struct {
-	lines, bytes, claims, skipped *prometheus.CounterVec
-	rejects                       *prometheus.CounterVec
-	behind, open                  *prometheus.GaugeVec
+	lines, bytes, claims, deliveries, skipped *prometheus.CounterVec
+	rejects                                   *prometheus.CounterVec
+	behind, open                              *prometheus.GaugeVec
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -21,18 +21,19 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		return prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "x402audit_log_" + name, Help: help}, []string{"log"})
 	}
 	m := &metrics{
-		lines:   counter("lines_total", "Lines read and stored, blank ones included."),
-		bytes:   counter("bytes_total", "Bytes read and stored."),
-		claims:  counter("claims_total", "Claims read; the same claim read twice counts twice."),
-		skipped: counter("skipped_total", "Records left out because they are older than the log's since."),
-		rejects: counter("rejects_total", "Lines that are no usable record, by reason.", "reason"),
-		behind:  gauge("behind_bytes", "Bytes of the open file that are not stored yet."),
-		open:    gauge("readable", "1 while the log can be read, else 0."),
+		lines:      counter("lines_total", "Lines read and stored, blank ones included."),
+		bytes:      counter("bytes_total", "Bytes read and stored."),
+		claims:     counter("claims_total", "Claims read; the same claim read twice counts twice."),
+		deliveries: counter("deliveries_total", "Deliveries read; the same delivery read twice counts twice."),
+		skipped:    counter("skipped_total", "Records left out because they are older than the log's since."),
+		rejects:    counter("rejects_total", "Lines that are no usable record, by reason.", "reason"),
+		behind:     gauge("behind_bytes", "Bytes of the open file that are not stored yet."),
+		open:       gauge("readable", "1 while the log can be read, else 0."),
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.lines, m.bytes, m.claims, m.skipped, m.rejects, m.behind, m.open} {
+	for _, c := range []prometheus.Collector{m.lines, m.bytes, m.claims, m.deliveries, m.skipped, m.rejects, m.behind, m.open} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("registering metrics of logs: %w", err)
 		}
@@ -55,6 +56,7 @@ func (m sourceMetrics) count(b *batch) {
 	m.lines.WithLabelValues(m.source).Add(float64(b.lines))
 	m.bytes.WithLabelValues(m.source).Add(float64(b.bytes))
 	m.claims.WithLabelValues(m.source).Add(float64(len(b.claims)))
+	m.deliveries.WithLabelValues(m.source).Add(float64(len(b.deliveries)))
 	m.skipped.WithLabelValues(m.source).Add(float64(b.skipped))
 	for _, r := range b.rejects {
 		m.rejects.WithLabelValues(m.source, r.Reason).Inc()

@@ -25,9 +25,10 @@ type SourceState struct {
 	Generation  uint64 `json:"generation"` // files that the path has named before this one
 	Device      uint64 `json:"device"`
 	Inode       uint64 `json:"inode"`
-	Offset      uint64 `json:"offset"`      // bytes read
-	Line        uint64 `json:"line"`        // lines read
-	Fingerprint string `json:"fingerprint"` // of the bytes before Offset
+	Offset      uint64 `json:"offset"`           // bytes read, of what a packed file holds
+	Line        uint64 `json:"line"`             // lines read
+	Fingerprint string `json:"fingerprint"`      // of the bytes before Offset
+	Header      string `json:"header,omitempty"` // of a CSV file: its first line
 }
 
 // seen widens the span of record times.

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -32,11 +33,13 @@ type stream struct {
 	state     SourceState // as it is stored
 	loaded    bool
 	file      *os.File // at which state stands; nil when none is open
+	packed    compression
+	unpacked  *unpacked // while a packed file is drained
 	batchSize int
 }
 
 func newStream(store *schema.Store, s Source, options formats.Options, name string) (*stream, error) {
-	options.Facilitator, options.Role, options.Format = s.Facilitator, s.Role, s.Format
+	options.Facilitator, options.Role, options.Format, options.JSONPath, options.Columns = s.Facilitator, s.Role, s.Format, s.JSONPath, s.Columns
 	parser, err := formats.New(options)
 	if err != nil {
 		return nil, fmt.Errorf("log %s: %w", s.Name, err)
@@ -52,27 +55,43 @@ func (t *stream) identify() {
 func (t *stream) leave() {
 	if t.file != nil {
 		t.file.Close()
-		t.file = nil
+		t.file, t.packed = nil, plain
 	}
 }
 
-// drain reads the open file to its end. final says that nobody writes to it any more, so that what stands after the last newline is a line too.
+// drain reads the open file to its end. final says that nobody writes to it any more, so that what stands after the last newline is a line too; a packed
+// file is always final.
 func (t *stream) drain(ctx context.Context, final bool) error {
-	if _, err := t.file.Seek(int64(t.state.Offset), io.SeekStart); err != nil {
-		return t.fault(err)
+	var l *lines
+	if t.packed == plain {
+		if _, err := t.file.Seek(int64(t.state.Offset), io.SeekStart); err != nil {
+			return t.fault(err)
+		}
+		l = newLines(t.file)
+	} else {
+		u, err := unpack(t.file, t.packed)
+		if err != nil {
+			return t.fault(err)
+		}
+		t.unpacked, final = u, true
+		defer func() { u.close(); t.unpacked = nil }()
+		if err := u.skip(t.state.Offset); err != nil {
+			return t.fault(err)
+		}
+		l = newLines(u.r)
+		l.passed = &u.trail
 	}
-	l := newLines(t.file)
 	for {
 		b, state, end, err := t.read(ctx, l, final)
 		if err != nil {
 			return err
 		}
 		// Also when nothing new was found: the end can be near because the file became shorter.
-		if same, err := isAt(t.file, t.state.Offset, t.state.Fingerprint); err != nil || !same {
+		if same, err := t.unchanged(); err != nil || !same {
 			return errRewritten
 		}
 		if b.lines > 0 {
-			if state.Fingerprint, err = fingerprint(t.file, state.Offset); err != nil {
+			if state.Fingerprint, err = t.fingerprint(state.Offset); err != nil {
 				return errRewritten
 			}
 			if err := t.writer.write(ctx, b, state); err != nil {
@@ -85,7 +104,7 @@ func (t *stream) drain(ctx context.Context, final bool) error {
 			}
 		}
 		if info, err := t.file.Stat(); err == nil {
-			t.metrics.lag(info.Size() - int64(t.state.Offset))
+			t.metrics.lag(info.Size() - int64(t.consumed()))
 		}
 		if end {
 			return nil
@@ -93,59 +112,97 @@ func (t *stream) drain(ctx context.Context, final bool) error {
 	}
 }
 
-// read takes the next batch out of the file and says how far the source is then.
+// unchanged holds while the file has the bytes that were read of it. A packed file is written once.
+func (t *stream) unchanged() (bool, error) {
+	if t.unpacked != nil {
+		return true, nil
+	}
+	return isAt(t.file, t.state.Offset, t.state.Fingerprint)
+}
+
+func (t *stream) fingerprint(offset uint64) (string, error) {
+	if t.unpacked != nil {
+		return t.unpacked.fingerprint(), nil
+	}
+	return fingerprint(t.file, offset)
+}
+
+// consumed is how much of the file itself was read: of a packed one that is less than the offset.
+func (t *stream) consumed() uint64 {
+	if t.unpacked != nil {
+		return t.unpacked.packed.n
+	}
+	return t.state.Offset
+}
+
+// read takes the next batch out of the file and says how far the source is then. A fault in the middle of the file costs nothing that stands before it.
 func (t *stream) read(ctx context.Context, l *lines, final bool) (b *batch, state SourceState, end bool, err error) {
 	b, state = &batch{}, t.state
 	state.Ended = false
-	for b.lines < uint64(t.batchSize) && b.bytes < batchBytes {
-		if err := ctx.Err(); err != nil {
-			return nil, state, false, err
+	if err := ctx.Err(); err != nil {
+		return nil, state, false, err
+	}
+	parser := t.parser
+	if state.Header != "" {
+		parser, _ = t.parser.Header([]byte(state.Header))
+		if parser == nil { // the source was configured anew: its rows are rejected, and can be replayed
+			parser = t.parser
 		}
+	}
+	taken := make([]parsed, 0, min(t.batchSize, 64))
+	for len(taken) < t.batchSize && b.bytes < batchBytes {
 		n, err := l.next()
 		end = errors.Is(err, io.EOF)
 		if err != nil && !end {
+			if len(taken) > 0 {
+				break // the next read meets it again
+			}
 			return nil, state, false, t.fault(err)
 		}
 		if end && (!final || n.size == 0) {
-			return b, state, true, nil
+			break
 		}
 		state.Line++
 		at := schema.Position{Source: t.source.Name, File: state.file(), Offset: state.Offset, Line: state.Line}
-		t.take(b, &state, at, n)
 		state.Offset += n.size
 		b.lines++
 		b.bytes += n.size
+		rows, isHeader := (*formats.Parser)(nil), false
+		if at.Line == 1 {
+			rows, isHeader = t.parser.Header(n.text)
+		}
+		if isHeader {
+			parser, state.Header = rows, string(n.text)
+			b.raws = append(b.raws, schema.RawLine{Position: at, Text: state.Header}) // its rows say nothing without it
+		} else {
+			n.text = bytes.Clone(n.text)
+			taken = append(taken, parsed{at: at, line: n, parser: parser})
+		}
 		if end {
-			return b, state, true, nil
+			break
 		}
 	}
-	return b, state, false, nil
+	parseAll(taken)
+	for i := range taken {
+		t.take(b, &state, &taken[i])
+	}
+	return b, state, end, nil
 }
 
 // take sorts one line into the batch. Whatever is wrong with a line concerns that line alone.
-func (t *stream) take(b *batch, state *SourceState, at schema.Position, n line) {
-	var claims []schema.Claim
-	var err error
-	if n.long {
-		err = &formats.RejectError{
-			Reason: formats.TooLong,
-			Detail: fmt.Sprintf("the line takes %d bytes, more than %d; its first %d are kept", n.size, formats.MaxLine, keptOfLong),
-		}
-	} else if claims, err = t.parser.Parse(n.text); err == nil && len(claims) == 0 {
-		return // blank
-	}
-	if err != nil {
+func (t *stream) take(b *batch, state *SourceState, p *parsed) {
+	if p.err != nil {
 		var reject *formats.RejectError
-		if !errors.As(err, &reject) {
+		if !errors.As(p.err, &reject) {
 			reject = &formats.RejectError{Reason: formats.UnknownShape, Detail: "the line cannot be used"}
 		}
-		b.raws = append(b.raws, schema.RawLine{Position: at, Text: string(n.text)})
-		b.rejects = append(b.rejects, schema.Reject{Position: at, Reason: reject.Reason, Detail: reject.Detail})
+		b.raws = append(b.raws, schema.RawLine{Position: p.at, Text: string(p.line.text)})
+		b.rejects = append(b.rejects, schema.Reject{Position: p.at, Reason: reject.Reason, Detail: reject.Detail})
 		return
 	}
 	kept := false
-	for _, c := range claims {
-		if !t.source.Since.IsZero() && c.EventTime != 0 && time.UnixMilli(c.EventTime).Before(t.source.Since) {
+	for _, c := range p.records.Claims {
+		if t.tooOld(c.EventTime) {
 			b.skipped++
 			continue
 		}
@@ -153,12 +210,27 @@ func (t *stream) take(b *batch, state *SourceState, at schema.Position, n line) 
 		state.seen(c.EventTime)
 		b.claims = append(b.claims, c)
 		b.sightings = append(b.sightings, schema.Sighting{
-			ClaimID: c.ID, Facilitator: c.Facilitator, Role: c.Role, Position: at, EventTime: c.EventTime,
+			ClaimID: c.ID, Facilitator: c.Facilitator, Role: c.Role, Position: p.at, EventTime: c.EventTime,
 		})
 	}
-	if kept {
-		b.raws = append(b.raws, schema.RawLine{Position: at, Text: string(n.text)})
+	for _, d := range p.records.Deliveries {
+		if t.tooOld(d.EventTime) {
+			b.skipped++
+			continue
+		}
+		kept = true
+		state.seen(d.EventTime)
+		d.Position = p.at
+		b.deliveries = append(b.deliveries, d)
 	}
+	if kept {
+		b.raws = append(b.raws, schema.RawLine{Position: p.at, Text: string(p.line.text)})
+	}
+}
+
+// tooOld holds for a time before the source's since.
+func (t *stream) tooOld(ms int64) bool {
+	return !t.source.Since.IsZero() && ms != 0 && time.UnixMilli(ms).Before(t.source.Since)
 }
 
 // fault is the one sentence for a file that cannot be read.

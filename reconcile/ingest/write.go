@@ -12,13 +12,14 @@ import (
 
 // batch is what one stretch of a file holds.
 type batch struct {
-	raws      []schema.RawLine
-	rejects   []schema.Reject
-	claims    []schema.Claim
-	sightings []schema.Sighting
-	lines     uint64 // blank ones included
-	bytes     uint64
-	skipped   uint64 // of a time before the source's since
+	raws       []schema.RawLine
+	rejects    []schema.Reject
+	claims     []schema.Claim
+	sightings  []schema.Sighting
+	deliveries []schema.Delivery
+	lines      uint64 // blank ones included
+	bytes      uint64
+	skipped    uint64 // of a time before the source's since
 }
 
 // writer writes batches under one name: that of its cursor and, in touched, of the announcing writer. No two writers share a name.
@@ -52,7 +53,7 @@ func (w *writer) write(ctx context.Context, b *batch, state SourceState) error {
 	}
 	w.touch++
 	w.cursor++
-	touched := touches(w.name, w.touch, b.claims)
+	touched := touches(w.name, w.touch, b)
 	for _, step := range []struct {
 		table string
 		rows  int
@@ -62,6 +63,7 @@ func (w *writer) write(ctx context.Context, b *batch, state SourceState) error {
 		{schema.Rejects.Name, len(b.rejects), func() error { return schema.Rejects.Insert(ctx, w.store, b.rejects) }},
 		{schema.Claims.Name, len(b.claims), func() error { return schema.Claims.Insert(ctx, w.store, b.claims) }},
 		{schema.Sightings.Name, len(b.sightings), func() error { return schema.Sightings.Insert(ctx, w.store, b.sightings) }},
+		{schema.Deliveries.Name, len(b.deliveries), func() error { return schema.Deliveries.Insert(ctx, w.store, b.deliveries) }},
 		{schema.Touches.Name, len(touched), func() error { return schema.Touches.Insert(ctx, w.store, touched) }},
 		{schema.Cursors.Name, 1, func() error {
 			return schema.Cursors.Insert(ctx, w.store, []schema.Cursor{{Name: w.name, Seq: w.cursor, Body: string(body)}})
@@ -82,9 +84,9 @@ func (w *writer) write(ctx context.Context, b *batch, state SourceState) error {
 	return nil
 }
 
-// touches names what claims concern: the payment of a keyed one, the transaction that one names, and the claim itself where it has
+// touches names what claims and deliveries concern: the payment of a keyed one, the transaction that one names, and a claim itself where it has
 // neither.
-func touches(writer string, seq uint64, claims []schema.Claim) []schema.Touched {
+func touches(writer string, seq uint64, b *batch) []schema.Touched {
 	var rows []schema.Touched
 	seen := map[schema.Touched]bool{}
 	add := func(t schema.Touched) {
@@ -94,8 +96,17 @@ func touches(writer string, seq uint64, claims []schema.Claim) []schema.Touched 
 			rows = append(rows, t)
 		}
 	}
-	for i := range claims {
-		c := &claims[i]
+	for i := range b.deliveries {
+		d := &b.deliveries[i]
+		if d.Keyed {
+			add(schema.Touched{Kind: schema.TouchPayment, Key: d.Key})
+		}
+		if d.Transaction != (schema.Hash{}) {
+			add(schema.Touched{Kind: schema.TouchTransaction, Key: schema.Key{ChainID: d.Key.ChainID}, Transaction: d.Transaction})
+		}
+	}
+	for i := range b.claims {
+		c := &b.claims[i]
 		named := c.Transaction != (schema.Hash{})
 		if c.Keyed {
 			add(schema.Touched{Kind: schema.TouchPayment, Key: c.Key})

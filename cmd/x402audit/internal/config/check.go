@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"slices"
@@ -213,6 +214,16 @@ func (t *tree) logs(logs []Log) {
 		}
 		if l.Format != "" {
 			t.oneOf(path+".format", l.Format, formats.Names()...)
+		}
+		if slices.Contains(strings.Split(l.JSONPath, "."), "") && l.JSONPath != "" {
+			t.wrong(path+".json_path", "%q is not field names joined by points, such as ctx.payment", l.JSONPath)
+		}
+		for _, name := range slices.Sorted(maps.Keys(l.Columns)) {
+			if !slices.Contains(formats.ColumnNames(), name) {
+				t.wrong(path+".columns."+name, "no such field; the fields are %s", strings.Join(formats.ColumnNames(), ", "))
+			} else if l.Columns[name] == "" {
+				t.wrong(path+".columns."+name, "missing: what the log calls it")
+			}
 		}
 	}
 }

@@ -93,12 +93,14 @@ type Facilitator struct {
 
 // Log is a settlement log that is followed.
 type Log struct {
-	Name        string `yaml:"name"`
-	Facilitator string `yaml:"facilitator"`
-	Path        string `yaml:"path"`
-	Format      string `yaml:"format"` // "" finds it line by line
-	Role        string `yaml:"role"`   // "" finds it line by line
-	Since       Time   `yaml:"since"`  // earlier records are left out
+	Name        string            `yaml:"name"`
+	Facilitator string            `yaml:"facilitator"`
+	Path        string            `yaml:"path"`
+	Format      string            `yaml:"format"`    // "" finds it line by line
+	JSONPath    string            `yaml:"json_path"` // where in a line the record stands, such as ctx.payment
+	Columns     map[string]string `yaml:"columns"`   // of formats flat and csv: our field's name and the log's
+	Role        string            `yaml:"role"`      // "" finds it line by line
+	Since       Time              `yaml:"since"`     // earlier records are left out
 }
 
 // Rules are the audit's own times and limits.

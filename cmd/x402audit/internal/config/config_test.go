@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"x402audit/reconcile/formats"
 	"x402audit/schema"
 )
 
@@ -120,6 +121,12 @@ x402audit.yaml:2: chains[0].from_block: missing: the first block to read, 0 for 
 		`x402audit.yaml:3: logs[0].role: "client" is none of facilitator, server`,
 		`x402audit.yaml:4: logs[1].name: a.jsonl is logs[0] already; two sources on one path need names`,
 		`x402audit.yaml:5: logs[2].path: missing`)
+	f(base+"logs:\n  - {path: a.jsonl, json_path: ctx..payment}\n  - {path: b.csv, columns: {chain: kette}}\n  - {path: c.csv, format: tsv}\n",
+		`x402audit.yaml:3: logs[0].json_path: "ctx..payment" is not field names joined by points, such as ctx.payment`,
+		`x402audit.yaml:4: logs[1].columns.chain: no such field; the fields are `+strings.Join(formats.ColumnNames(), ", "),
+		`x402audit.yaml:5: logs[2].format: "tsv" is none of `+strings.Join(formats.Names(), ", "))
+	f(base+"logs:\n  - {path: b.csv, columns: chain}\n", `x402audit.yaml:3: logs[0].columns: expected a mapping of names to texts`)
+	f(base+"logs:\n  - {path: b.csv, columns: {network: a, network: b}}\n", `x402audit.yaml:3: logs[0].columns.network is given twice`)
 	f(base+"rules: {open_for: 1day, unlogged_after: 0s}\n", `x402audit.yaml:2: rules.open_for: "1day" is not a duration such as 90s, 5m or 24h`)
 	f(base+"rules: {unlogged_after: 0s}\n", `x402audit.yaml:2: rules.unlogged_after: must be at least 1s: block times are whole seconds`)
 	f(base+"schedule: {reconcile: often}\n",
@@ -127,6 +134,24 @@ x402audit.yaml:2: chains[0].from_block: missing: the first block to read, 0 for 
 	f(base+"http: {listen: 9402}\nlog: {level: loud}\n",
 		`x402audit.yaml:2: http.listen: "9402" is not host:port such as 127.0.0.1:9402, nor "off"`,
 		`x402audit.yaml:3: log.level: "loud" is none of debug, info, warn, error`)
+}
+
+// TestColumns: what a log calls its fields reaches the source that reads it, and is shown.
+func TestColumns(t *testing.T) {
+	c := load(t, whole, []string{`X402AUDIT_LOGS=[{path: a.csv, format: csv, columns: {network: kette, payer: von}}, {path: b.jsonl, json_path: ctx.payment}]`}, Flags{})
+	sources := c.Sources()
+	if got := sources[0].Columns; len(got) != 2 || got["network"] != "kette" || got["payer"] != "von" || sources[1].JSONPath != "ctx.payment" {
+		t.Errorf("%+v", sources)
+	}
+	var shown strings.Builder
+	if err := c.Show(&shown); err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"network: kette\n", "payer: von\n", "json_path: ctx.payment\n"} {
+		if !strings.Contains(shown.String(), line) {
+			t.Errorf("%q is not shown in\n%s", line, shown.String())
+		}
+	}
 }
 
 func TestOverrides(t *testing.T) {

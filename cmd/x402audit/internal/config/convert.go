@@ -84,7 +84,7 @@ func (c *Config) Sources() []ingest.Source {
 	list := make([]ingest.Source, len(c.Logs))
 	for i, l := range c.Logs {
 		list[i] = ingest.Source{
-			Name: l.Name, Facilitator: l.Facilitator, Path: c.Path(l.Path), Format: l.Format, Role: schema.Role(l.Role), Since: l.Since.Time,
+			Name: l.Name, Facilitator: l.Facilitator, Path: c.Path(l.Path), Format: l.Format, JSONPath: l.JSONPath, Columns: l.Columns, Role: schema.Role(l.Role), Since: l.Since.Time,
 		}
 	}
 	return list

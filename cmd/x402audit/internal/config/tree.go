@@ -81,7 +81,9 @@ func (t *tree) value(n *yaml.Node, v reflect.Value, path string) {
 			t.value(entry, list.Index(i), fmt.Sprintf("%s[%d]", path, i))
 		}
 		v.Set(list)
-	case v.Kind() == reflect.Struct || isText:
+	case v.Kind() == reflect.Map && n.Kind == yaml.MappingNode:
+		t.words(n, v, path)
+	case v.Kind() == reflect.Struct || v.Kind() == reflect.Map || isText:
 		t.problem(n, "%s: expected %s", cmp.Or(path, "the configuration"), expected(v.Type()))
 	case n.Kind != yaml.ScalarNode || n.Decode(v.Addr().Interface()) != nil:
 		t.problem(n, "%s: expected %s, not %s", path, expected(v.Type()), shown(n))
@@ -105,6 +107,21 @@ func (t *tree) mapping(n *yaml.Node, v reflect.Value, path string) {
 	}
 }
 
+// words brings a mapping of names to texts into v.
+func (t *tree) words(n *yaml.Node, v reflect.Value, path string) {
+	words := reflect.MakeMap(v.Type())
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		key := n.Content[i]
+		if words.MapIndex(reflect.ValueOf(key.Value)).IsValid() {
+			t.problem(key, "%s is given twice", join(path, key.Value))
+		}
+		word := reflect.New(v.Type().Elem()).Elem()
+		t.value(n.Content[i+1], word, join(path, key.Value))
+		words.SetMapIndex(reflect.ValueOf(key.Value), word)
+	}
+	v.Set(words)
+}
+
 // expected says what a type looks like in the file.
 func expected(typ reflect.Type) string {
 	switch typ.Kind() {
@@ -114,6 +131,8 @@ func expected(typ reflect.Type) string {
 		return fmt.Sprintf("a whole number up to %d", uint64(1)<<typ.Bits()-1)
 	case reflect.Uint64, reflect.Int64:
 		return "a whole number"
+	case reflect.Map:
+		return "a mapping of names to texts"
 	case reflect.Struct:
 		if keys := keysOf(typ); len(keys) > 0 {
 			return "a mapping of " + strings.Join(keys, ", ")

@@ -327,11 +327,11 @@ func (sc *scene) keyless(line []byte) schema.Key {
 	if sc.do(err); err != nil {
 		return schema.Key{}
 	}
-	claims, err := parser.Parse(line)
+	records, err := parser.Parse(line)
 	if sc.do(err); err != nil {
 		return schema.Key{}
 	}
-	c := claims[0]
+	c := records.Claims[0]
 	return schema.Key{ChainID: c.Key.ChainID, Token: c.Key.Token, Method: schema.MethodClaim, Authorizer: c.Payer, Nonce: c.ID}
 }
 

@@ -1,0 +1,60 @@
+package ingest
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+
+	"x402audit/reconcile/formats"
+	"x402audit/schema"
+)
+
+// together is how many lines one worker takes at a time; fewer are not worth a worker.
+const together = 64
+
+// parsed is a line on its way into a batch.
+type parsed struct {
+	at      schema.Position
+	line    line // its text is its own
+	parser  *formats.Parser
+	records formats.Records
+	err     error
+}
+
+func (p *parsed) parse() {
+	if p.line.long {
+		p.err = &formats.RejectError{
+			Reason: formats.TooLong,
+			Detail: fmt.Sprintf("the line takes %d bytes, more than %d; its first %d are kept", p.line.size, formats.MaxLine, keptOfLong),
+		}
+		return
+	}
+	p.records, p.err = p.parser.Parse(p.line.text)
+}
+
+// parseAll parses lines on all processors; each result stays with its line, so that their order is the file's.
+func parseAll(lines []parsed) {
+	workers := min(runtime.GOMAXPROCS(0), (len(lines)+together-1)/together)
+	if workers <= 1 {
+		for i := range lines {
+			lines[i].parse()
+		}
+		return
+	}
+	parts := make(chan []parsed, len(lines)/together+1)
+	for first := 0; first < len(lines); first += together {
+		parts <- lines[first:min(first+together, len(lines))]
+	}
+	close(parts)
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
+			for part := range parts {
+				for i := range part {
+					part[i].parse()
+				}
+			}
+		})
+	}
+	group.Wait()
+}
