@@ -14,138 +14,209 @@ import (
 )
 
 const (
-	firstRange = 1_000  // blocks asked for first
-	maxRange   = 10_000 // blocks asked for at most
-	manyLogs   = 20_000 // an answer of so many logs is large enough: the range does not grow
+	firstRange = 1_000   // blocks asked for first
+	largeWrite = 100_000 // rows of evidence that are written at once, when as many are ready
+	logBytes   = 640     // of a log in an answer, roughly
 )
 
 // ErrRange is answered when a range cannot be read even one block at a time. The cursor stays before it.
 var ErrRange = errors.New("a range cannot be read")
 
-// backfill reads finalized blocks by ranges, up to the finalized head.
+// backfill reads finalized blocks by ranges, up to the finalized head. Ranges are read and paired ahead of the one whose turn it is
+// (pipeline.go); they join the place in order, and what is ready when a write begins goes in one write.
 func (x *Indexer) backfill(ctx context.Context, h heads) error {
 	x.progress.begin(x.at.next())
+	ahead := x.readAhead(ctx, x.at.next(), uint64(h.final.Number), true)
+	defer ahead.stop()
+	e := new(evidence)
 	for x.at.next() <= uint64(h.final.Number) {
-		first := x.at.next()
-		last := min(first+x.size-1, uint64(h.final.Number))
-		r, err := x.readRange(ctx, first, last)
-		if err != nil {
-			return err
+		e.reset()
+		logs := 0
+		var failed error
+		for r := ahead.next(); r != nil; r = ahead.ready(len(e.settlements) + len(e.transfers)) {
+			if failed = r.err; failed == nil {
+				failed = x.join(h, r)
+			}
+			if failed != nil {
+				break
+			}
+			e.add(r.evidence)
+			x.spareTransfers.give(r.evidence.transfers)
+			logs += r.read
 		}
-		if r.end.Number == h.final.Number && r.end.Hash != h.final.Hash {
-			return x.rpc.refuse("block %d is %s now and was %s as the finalized block", r.end.Number, r.end.Hash, h.final.Hash)
+		if logs > 0 || len(e.blocks) > 0 { // also when the next range failed: what was read is kept
+			if err := x.write(ctx, e, x.at.final); err != nil {
+				return err
+			}
+			x.metrics.logs.Add(float64(logs))
+			x.progress.advance(x, h, logs)
 		}
-		e, err := x.gather(ctx, r.logs, r.times)
-		if err != nil {
-			return err
+		if failed != nil {
+			return failed
 		}
-		e.blocks = r.blocks
-		x.at.final, x.at.window = r.end.ref(), nil
-		if err := x.write(ctx, e, x.at.final); err != nil {
-			return err
-		}
-		x.metrics.logs.Add(float64(len(r.logs)))
-		x.progress.advance(x, h, len(r.logs))
 	}
+	return nil
+}
+
+// join ties a range to what was read before and to the finalized head, and moves the place over it.
+func (x *Indexer) join(h heads, r *span) error {
+	if r.end.Number == h.final.Number && r.end.Hash != h.final.Hash {
+		return x.rpc.refuse("block %d is %s now and was %s as the finalized block", r.end.Number, r.end.Hash, h.final.Hash)
+	}
+	if x.at.final.Hash != (schema.Hash{}) && r.parent != x.at.final.Hash {
+		if r.follows {
+			// Both were read within this backfill: the endpoint changed its mind in between.
+			return x.rpc.refuse("block %d names the parent %s, and %s was read for it", r.first, r.parent, x.at.final.Hash)
+		}
+		return x.forked(x.at.final, r.parent)
+	}
+	x.at.commit(r.first, r)
 	return nil
 }
 
 // span is a range that was read whole.
 type span struct {
-	end    *header
-	logs   []chainLog
-	blocks []schema.Block // those with followed logs, and the end
-	times  map[schema.Hash]int64
+	first     uint64
+	follows   bool        // on a range of the same backfill
+	parent    schema.Hash // of its first block
+	end       *header
+	logs      eventLogs      // until they are evidence
+	read      int            // logs
+	blocks    []schema.Block // those with followed logs, and the end
+	times     map[schema.Hash]int64
+	how       schema.How
+	proved    []schema.BlockRef
+	incidents []schema.Incident
+
+	evidence *evidence
+	err      error // why nothing of this range, or of any behind it, can be used
 }
 
-// readRange reads first to last, or as many blocks of that as the endpoint gives at once: it asks for half when the node
-// refuses, down to one block, and for more again when it answers.
-func (x *Indexer) readRange(ctx context.Context, first, last uint64) (span, error) {
+// readRange reads first to last, or as many blocks of that as the endpoint gives at once: it asks for less when the node refuses for size, as
+// its words say or by half, down to one block, and for more again when it answers.
+func (x *Indexer) readRange(ctx context.Context, first, last uint64) (*span, error) {
 	pauses := x.pauses()
 	for failures := 0; ; {
+		began := time.Now()
 		r, err := x.tryRange(ctx, first, last)
-		switch {
-		case err == nil:
-			if last-first+1 == x.size && len(r.logs) < manyLogs {
-				x.size = min(maxRange, x.size+x.size/4+1)
-			}
+		if err == nil {
+			x.limits.answered(last-first+1, len(r.logs)*logBytes, time.Since(began))
 			return r, nil
-		case !errors.Is(err, errTooMuch) && !errors.Is(err, errTooSlow):
-			return r, err
-		case last > first:
-			x.size = (last - first + 1) / 2
-			last = first + x.size - 1
-		default:
-			if failures++; failures == maxFailures {
-				return r, sentence{fmt.Sprintf("chain %s: block %d cannot be read: %s", x.cfg.Name, first, err), ErrRange}
-			}
-			if err := sleep(ctx, pauses.NextBackOff()); err != nil {
-				return r, err
-			}
+		}
+		if !errors.Is(err, errTooSlow) {
+			return nil, err
+		}
+		shorter, wait, ok := x.limits.refused(first, last, reactionTo(err))
+		last = shorter
+		if ok && !wait {
+			continue
+		}
+		if failures++; failures == maxFailures {
+			return nil, sentence{fmt.Sprintf("chain %s: block %d cannot be read: %s", x.cfg.Name, first, err), ErrRange}
+		}
+		if err := sleep(ctx, pauses.NextBackOff()); err != nil {
+			return nil, err
 		}
 	}
 }
-
-// errTooMuch marks a node's refusal of a range. The texts differ from provider to provider, so any error of the node's own counts.
-var errTooMuch = errors.New("range refused")
 
 // tryRange reads a range in one batch with the headers of its first and last block. A node that lags behind the range has no
 // last header, and so is refused instead of believed with a short answer; the first header ties the range to what was read
 // before.
-func (x *Indexer) tryRange(ctx context.Context, first, last uint64) (span, error) {
+func (x *Indexer) tryRange(ctx context.Context, first, last uint64) (*span, error) {
 	var start, end *header
-	var logs []chainLog
-	filter := logFilter(x.tokens)
-	filter["fromBlock"], filter["toBlock"] = hexutil.EncodeUint64(first), hexutil.EncodeUint64(last)
+	r := &span{first: first}
+	filters := x.rangeFilters()
+	answers := make([]eventLogs, len(filters))
+	answers[0] = x.spareEvents.take()
 	elems := []rpc.BatchElem{
 		headerByTag(hexutil.EncodeUint64(first), &start),
 		headerByTag(hexutil.EncodeUint64(last), &end),
-		{Method: "eth_getLogs", Args: []any{filter}, Result: &logs},
 	}
-	if err := x.rpc.batch(ctx, elems, true); err != nil {
-		return span{}, err
+	for i, filter := range filters {
+		filter["fromBlock"], filter["toBlock"] = hexutil.EncodeUint64(first), hexutil.EncodeUint64(last)
+		elems = append(elems, rpc.BatchElem{Method: "eth_getLogs", Args: []any{filter}, Result: &answers[i]})
+	}
+	if err := x.rpc.batchOf(ctx, last-first+1, elems, true); err != nil {
+		return nil, err
 	}
 	for _, elem := range elems[:2] {
 		if elem.Error != nil {
-			return span{}, x.rpc.said(elem)
+			return nil, x.rpc.said(elem)
 		}
 	}
-	if elem := elems[2]; elem.Error != nil {
-		return span{}, sentence{x.rpc.said(elem).Error(), errTooMuch}
+	for _, elem := range elems[2:] {
+		if elem.Error != nil {
+			return nil, sentence{x.rpc.said(elem).Error(), tooMuchAsked{classify(elem.Error)}}
+		}
 	}
 	if err := x.rpc.isBlock(start, first); err != nil {
-		return span{}, err
+		return nil, err
 	}
 	if err := x.rpc.isBlock(end, last); err != nil {
-		return span{}, err
+		return nil, err
 	}
-	if x.at.final.Hash != (schema.Hash{}) && start.Parent != x.at.final.Hash {
-		return span{}, x.forked(x.at.final, start.Parent)
+	r.parent, r.end, r.logs = start.Parent, end, joined(answers)
+	if !inOrder(r.logs) {
+		slices.SortFunc(r.logs, eventOrder)
 	}
-	logs = withoutRemoved(logs)
-	if err := x.check(logs, first, last, end); err != nil {
-		return span{}, err
+	if err := x.checkEvents(r.logs, first, end); err != nil {
+		return nil, err
 	}
-	r := span{end: end, logs: logs}
-	return r, x.readTimes(ctx, &r)
+	if x.watching() {
+		var err error
+		if r.logs, err = x.widen(ctx, r.logs); err != nil {
+			return nil, err
+		}
+	}
+	if err := x.readTimes(ctx, r); err != nil {
+		return nil, err
+	}
+	return r, x.raise(ctx, first, r)
+}
+
+// checkEvents refuses logs, which are in chain order, that were not asked for, stand twice, or contradict a header.
+func (x *Indexer) checkEvents(logs []event, first uint64, end *header) error {
+	last := uint64(end.Number)
+	for i := range logs {
+		l := &logs[i]
+		switch {
+		case l.blockNumber < first || l.blockNumber > last:
+			return x.rpc.refuse("a log of block %d for blocks %d to %d", l.blockNumber, first, last)
+		case l.kind == eventOther || !x.isOfToken(l):
+			return x.rpc.refuse("a log that was not asked for, in block %d", l.blockNumber)
+		case l.blockNumber == last && l.blockHash != end.Hash:
+			return x.rpc.refuse("a log of block %d has block hash %s and not %s", last, l.blockHash, end.Hash)
+		case i == 0 || logs[i-1].blockNumber != l.blockNumber:
+		case logs[i-1].blockHash != l.blockHash:
+			return x.rpc.refuse("a log of block %d has block hash %s and not %s", l.blockNumber, l.blockHash, logs[i-1].blockHash)
+		case logs[i-1].index == l.index:
+			return x.rpc.refuse("log %d of block %d stands twice", l.index, l.blockNumber)
+		}
+	}
+	return nil
+}
+
+// isOfToken is asked for each log of a backfill, and most chains have one token.
+func (x *Indexer) isOfToken(l *event) bool {
+	return l.token == x.tokens[0] || x.follows[l.token]
 }
 
 // readTimes fills in the blocks of a range. The time of a block comes with its logs where the node gives it; otherwise its header is read.
 // A block whose header was not read has no Parent.
 func (x *Indexer) readTimes(ctx context.Context, r *span) error {
-	slices.SortFunc(r.logs, inChainOrder)
 	r.times = map[schema.Hash]int64{r.end.Hash: int64(r.end.Time)}
 	var dark []uint64
-	for _, block := range groupBy(r.logs, func(l *chainLog) schema.Hash { return l.BlockHash }) {
-		l := &block[0]
+	for i := range r.logs {
+		l := &r.logs[i]
 		switch {
-		case l.BlockHash == r.end.Hash:
-		case l.BlockTime != nil && *l.BlockTime != 0:
-			r.times[l.BlockHash] = int64(*l.BlockTime)
-			r.blocks = append(r.blocks, schema.Block{Number: uint64(l.BlockNumber), Hash: l.BlockHash, Time: int64(*l.BlockTime), Canonical: true})
+		case i > 0 && r.logs[i-1].blockHash == l.blockHash || l.blockHash == r.end.Hash:
+		case l.blockTime != 0:
+			r.times[l.blockHash] = l.blockTime
+			r.blocks = append(r.blocks, schema.Block{ChainID: x.cfg.ChainID, Number: l.blockNumber, Hash: l.blockHash, Time: l.blockTime, Canonical: true})
 		default:
-			r.times[l.BlockHash] = 0
-			dark = append(dark, uint64(l.BlockNumber))
+			r.times[l.blockHash] = 0
+			dark = append(dark, l.blockNumber)
 		}
 	}
 	headers, err := x.rpc.headers(ctx, dark...)

@@ -2,6 +2,7 @@ package indexer
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"x402audit/schema"
@@ -11,6 +12,11 @@ import (
 // finalized ones leave the window, what is finalized and not read comes in by ranges, and the rest block by block. It tells whether
 // more may be there, because reading took time.
 func (x *Indexer) converge(ctx context.Context) (more bool, err error) {
+	defer func() {
+		if errors.Is(err, ErrFork) {
+			err = x.doubt(ctx, err)
+		}
+	}()
 	if !x.loaded {
 		if err := x.load(ctx); err != nil {
 			return false, err
@@ -22,6 +28,9 @@ func (x *Indexer) converge(ctx context.Context) (more bool, err error) {
 	}
 	x.metrics.head.Set(float64(h.latest.Number))
 	defer x.measure(h)
+	if err := x.survey(ctx, h); err != nil {
+		return false, err
+	}
 	if err := x.agree(ctx, h); err != nil {
 		return false, err
 	}
@@ -136,7 +145,7 @@ func (x *Indexer) forked(final schema.BlockRef, other schema.Hash) error {
 func (x *Indexer) retract(ctx context.Context, keep int, replacing schema.Hash, h heads) error {
 	gone := x.at.window[keep:]
 	e := new(evidence)
-	settlements, err := x.touchBlocks(ctx, e, gone)
+	settlements, amount, err := x.touchBlocks(ctx, e, gone)
 	if err != nil {
 		return err
 	}
@@ -146,11 +155,12 @@ func (x *Indexer) retract(ctx context.Context, keep int, replacing schema.Hash, 
 	}
 	e.reorgs = []schema.Reorg{{
 		ChainID: x.cfg.ChainID, ForkNumber: gone[0].Number, OldHash: gone[0].Hash, NewHash: replacing,
-		Depth: uint64(len(gone)), Settlements: settlements, SeenAtHead: uint64(h.latest.Number),
+		Depth: uint64(len(gone)), Settlements: settlements, Amount: amount, SeenAtHead: uint64(h.latest.Number),
 	}}
-	x.log.Warn("reorg", "fork", gone[0].Number, "depth", len(gone), "settlements", settlements, "head", uint64(h.latest.Number))
+	x.log.Warn("reorg", "fork", gone[0].Number, "depth", len(gone), "settlements", settlements, "amount", amount.Dec(), "head", uint64(h.latest.Number))
 	x.metrics.reorgs.Inc()
 	x.metrics.reorged.Add(float64(len(gone)))
+	x.metrics.retracted.Add(float64(settlements))
 	x.at.window = x.at.window[:keep:keep]
 	return x.write(ctx, e, h.safe.ref())
 }
@@ -169,14 +179,13 @@ func (x *Indexer) finalize(h heads) error {
 		return nil
 	}
 	if final.Number >= p.next() {
-		p.final, _ = p.tip()
-		p.window = nil
+		p.settle(len(p.window))
 		return nil
 	}
 	i := final.Number - p.window[0].Number
 	if p.window[i].Hash != final.Hash {
 		return x.rpc.refuse("its finalized block %d is no ancestor of its latest", final.Number)
 	}
-	p.final, p.window = final, p.window[i+1:]
+	p.settle(int(i) + 1)
 	return nil
 }

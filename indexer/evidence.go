@@ -19,6 +19,7 @@ type evidence struct {
 	blocks        []schema.Block
 	reorgs        []schema.Reorg
 	witnesses     []schema.Witness
+	incidents     []schema.Incident // without sequence
 
 	touches []schema.Touched // without writer and sequence, each once
 	seen    map[schema.Touched]bool
@@ -42,94 +43,149 @@ func (e *evidence) touchTransaction(chainID uint64, hash schema.Hash) {
 	e.touch(schema.Touched{Kind: schema.TouchTransaction, Key: schema.Key{ChainID: chainID}, Transaction: hash})
 }
 
+// touchSettlement names a settlement's key and its transaction in one row.
 func (e *evidence) touchSettlement(s *schema.Settlement) {
-	e.touchKey(s.Key())
-	e.touchTransaction(s.ChainID, s.Transaction)
+	e.touch(schema.Touched{Kind: schema.TouchPayment, Key: s.Key(), Transaction: s.Transaction})
+}
+
+// add puts another range's evidence behind this one's. Both name their own in touches: naming twice says nothing more.
+func (e *evidence) add(o *evidence) {
+	e.settlements = append(e.settlements, o.settlements...)
+	e.cancellations = append(e.cancellations, o.cancellations...)
+	e.transfers = append(e.transfers, o.transfers...)
+	e.transactions = append(e.transactions, o.transactions...)
+	e.blocks = append(e.blocks, o.blocks...)
+	e.incidents = append(e.incidents, o.incidents...)
+	e.touches = append(e.touches, o.touches...)
+}
+
+// reset empties what add filled and keeps the memory.
+func (e *evidence) reset() {
+	*e = evidence{
+		settlements: e.settlements[:0], cancellations: e.cancellations[:0], transfers: e.transfers[:0], transactions: e.transactions[:0],
+		blocks: e.blocks[:0], incidents: e.incidents[:0], touches: e.touches[:0],
+	}
 }
 
 // gather turns followed logs into evidence. times holds the time of every block that they are in.
-func (x *Indexer) gather(ctx context.Context, logs []chainLog, times map[schema.Hash]int64) (*evidence, error) {
-	logs = slices.SortedFunc(slices.Values(logs), inChainOrder)
-	transactions := groupBy(logs, func(l *chainLog) schema.Hash { return l.Transaction })
+func (x *Indexer) gather(ctx context.Context, logs []event, times map[schema.Hash]int64) (*evidence, error) {
+	return x.gatherInto(ctx, paired{}, logs, times)
+}
 
-	// A pairing that logs outside the filter could change is made again from all logs of the transaction.
-	results := make([]paired, len(transactions))
-	var unsure []schema.Hash
-	for i, group := range transactions {
-		results[i] = pair(x.cfg.ChainID, times[group[0].BlockHash], group, false)
-		if !results[i].sure {
-			unsure = append(unsure, group[0].Transaction)
+// gatherInto is gather with memory for the rows.
+func (x *Indexer) gatherInto(ctx context.Context, p paired, logs []event, times map[schema.Hash]int64) (*evidence, error) {
+	if !inOrder(logs) {
+		slices.SortFunc(logs, eventOrder)
+	}
+	if x.cfg.KeepTransfer != nil {
+		p.transfers = slices.Grow(p.transfers, len(logs))
+	}
+	var q pairer
+	var unsure, ofInterest []inBlock
+	for start, end := 0, 0; start < len(logs); start = end {
+		first := &logs[start]
+		if start == 0 || logs[start-1].blockHash != first.blockHash {
+			first.blockTime = times[first.blockHash]
+		} else {
+			first.blockTime = logs[start-1].blockTime
 		}
+		for end = start + 1; end < len(logs) && logs[end].transaction == first.transaction && logs[end].blockHash == first.blockHash; end++ {
+			logs[end].blockTime = first.blockTime
+		}
+		if !x.inScope(logs[start:end]) {
+			continue
+		}
+		before := p
+		p.sure = true
+		q.pair(&p, x.cfg.ChainID, logs[start:end], false)
+		if !p.sure {
+			// Logs outside the filter could change this pairing: it is made again from all logs of the transaction.
+			p = before
+			unsure = append(unsure, inBlock{first.transaction, first.blockHash})
+			continue
+		}
+		x.keep(&p, len(before.settlements), len(before.transfers))
 	}
 	receipts := map[schema.Hash]*receipt{}
-	if err := x.readReceipts(ctx, receipts, unsure, logs); err != nil {
+	if err := x.readReceipts(ctx, receipts, unsure); err != nil {
 		return nil, err
 	}
-	for i, group := range transactions {
-		if !results[i].sure {
-			results[i] = pair(x.cfg.ChainID, times[group[0].BlockHash], x.ofTokens(receipts[group[0].Transaction].Logs), true)
-		}
+	for _, u := range unsure {
+		logs := x.ofTokens(receipts[u.transaction].Logs)
+		whole := pair(x.cfg.ChainID, times[u.block], logs, true)
+		settled, moved := len(p.settlements), len(p.transfers)
+		p.settlements = append(p.settlements, whole.settlements...)
+		p.cancellations = append(p.cancellations, whole.cancellations...)
+		p.transfers = append(p.transfers, whole.transfers...)
+		p.malformed += whole.malformed
+		x.keep(&p, settled, moved)
 	}
+	x.metrics.malformed.Add(float64(p.malformed))
 
-	e := new(evidence)
-	var ofInterest []schema.Hash
-	for _, p := range results {
-		x.metrics.malformed.Add(float64(p.malformed))
-		e.settlements = append(e.settlements, p.settlements...)
-		e.cancellations = append(e.cancellations, p.cancellations...)
-		for i := range p.settlements {
-			s := &p.settlements[i]
-			if x.cfg.Interest != nil && x.cfg.Interest(s) {
-				ofInterest = append(ofInterest, s.Transaction)
-			}
-			e.touchSettlement(s)
+	e := &evidence{settlements: p.settlements, cancellations: p.cancellations, transfers: p.transfers}
+	for i := range e.settlements {
+		s := &e.settlements[i]
+		if x.cfg.Interest != nil && x.cfg.Interest(s) {
+			ofInterest = append(ofInterest, inBlock{s.Transaction, s.BlockHash})
 		}
-		for i := range p.cancellations {
-			e.touchKey(p.cancellations[i].Key())
-		}
-		for i := range p.transfers {
-			if t := &p.transfers[i]; len(p.settlements) > 0 || x.cfg.KeepTransfer != nil && x.cfg.KeepTransfer(t) {
-				e.transfers = append(e.transfers, *t)
-			}
-		}
+		e.touchSettlement(s)
 	}
-	if err := x.readReceipts(ctx, receipts, ofInterest, logs); err != nil {
+	for i := range e.cancellations {
+		e.touchKey(e.cancellations[i].Key())
+	}
+	if err := x.readReceipts(ctx, receipts, ofInterest); err != nil {
 		return nil, err
 	}
-	for _, group := range transactions {
-		if r := receipts[group[0].Transaction]; r != nil {
-			e.transactions = append(e.transactions, r.row(x.cfg.ChainID, times[r.BlockHash]))
-		}
+	for _, r := range receipts {
+		e.transactions = append(e.transactions, r.row(x.cfg.ChainID, times[r.BlockHash]))
 	}
+	slices.SortFunc(e.transactions, func(a, b schema.Transaction) int { return a.Hash.Cmp(b.Hash) })
 	return e, nil
 }
 
+// keep drops the transfers of a transaction, those behind the first moved, that are not wanted: in a transaction with a settlement, behind the
+// first settled, all are.
+func (x *Indexer) keep(p *paired, settled, moved int) {
+	if len(p.settlements) > settled {
+		return
+	}
+	kept := p.transfers[:moved]
+	if x.cfg.KeepTransfer != nil {
+		for i := moved; i < len(p.transfers); i++ {
+			if x.cfg.KeepTransfer(&p.transfers[i]) {
+				kept = append(kept, p.transfers[i])
+			}
+		}
+	}
+	p.transfers = kept
+}
+
+// inBlock is a transaction and the block that its logs are in.
+type inBlock struct{ transaction, block schema.Hash }
+
 // readReceipts adds the receipts of transactions that logs show to have run. A receipt that is absent, or of another block than
 // its logs, is refused: the chain is reorganizing, or the endpoint is.
-func (x *Indexer) readReceipts(ctx context.Context, into map[schema.Hash]*receipt, transactions []schema.Hash, logs []chainLog) error {
-	var missing []schema.Hash
-	for _, h := range transactions {
-		if _, ok := into[h]; !ok {
-			into[h] = nil
-			missing = append(missing, h)
+func (x *Indexer) readReceipts(ctx context.Context, into map[schema.Hash]*receipt, wanted []inBlock) error {
+	var missing []inBlock
+	var hashes []schema.Hash
+	for _, w := range wanted {
+		if _, ok := into[w.transaction]; !ok {
+			into[w.transaction] = nil
+			missing, hashes = append(missing, w), append(hashes, w.transaction)
 		}
 	}
 	if len(missing) == 0 {
 		return nil
 	}
-	blocks := map[schema.Hash]schema.Hash{}
-	for i := range logs {
-		blocks[logs[i].Transaction] = logs[i].BlockHash
-	}
-	got, err := x.rpc.receipts(ctx, missing)
+	got, err := x.rpc.receipts(ctx, hashes)
 	if err != nil {
 		return err
 	}
 	for i, r := range got {
-		if r == nil || r.BlockHash != blocks[missing[i]] {
-			return x.rpc.refuse("transaction %s has logs in block %s but no receipt there", missing[i], blocks[missing[i]])
+		if r == nil || r.BlockHash != missing[i].block {
+			return x.rpc.refuse("transaction %s has logs in block %s but no receipt there", hashes[i], missing[i].block)
 		}
-		into[missing[i]] = r
+		into[hashes[i]] = r
 	}
 	return nil
 }
@@ -185,13 +241,8 @@ func (x *Indexer) write(ctx context.Context, e *evidence, safe schema.BlockRef) 
 		return err
 	}
 
-	if p.final.Hash != (schema.Hash{}) && p.final != p.head.Final {
-		// Coverage vouches for what was read at or below the finalized block; the window above it is the as-of point's.
-		if err := insert(ctx, x, schema.Coverages, []schema.Coverage{{
-			ChainID: x.cfg.ChainID, How: "logs", FromBlock: p.from, ToBlock: p.final.Number, ToHash: p.final.Hash,
-		}}); err != nil {
-			return err
-		}
+	if err := insert(ctx, x, schema.Coverages, x.vouched(p.cover.take(x.cfg.ChainID))); err != nil {
+		return err
 	}
 	moved := x.moveHead(safe)
 	if moved {
@@ -201,6 +252,12 @@ func (x *Indexer) write(ctx context.Context, e *evidence, safe schema.BlockRef) 
 	}
 	if len(e.touches) == 0 && moved {
 		e.touch(schema.Touched{Kind: schema.TouchHead, Key: schema.Key{ChainID: x.cfg.ChainID}})
+	}
+	for i := range e.incidents {
+		e.incidents[i].Seq = p.touch + 1
+	}
+	if err := insert(ctx, x, schema.Incidents, e.incidents); err != nil {
+		return err
 	}
 	for i := range e.touches {
 		p.touch++
@@ -259,7 +316,7 @@ func (x *Indexer) moveHead(safe schema.BlockRef) bool {
 func (x *Indexer) writeCursor(ctx context.Context) error {
 	p := &x.at
 	body, err := json.Marshal(cursor{
-		From: p.from, Tokens: x.tokens, Final: cursorBlock(p.final), Latest: cursorBlock(p.head.Latest), Version: p.version, Head: p.head.Seq,
+		From: p.from, Tokens: x.tokens, Watched: x.cfg.Watched, Final: cursorBlock(p.final), Latest: cursorBlock(p.head.Latest), Version: p.version, Head: p.head.Seq,
 	})
 	if err != nil {
 		return err

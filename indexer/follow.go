@@ -122,20 +122,24 @@ func (w *waker) wait(ctx context.Context, poll time.Duration) {
 	}
 }
 
-// subscribe tries for a subscription where the current endpoint can have one.
+// subscribe tries for a subscription where an endpoint can have one. It only wakes: what is read may come from another endpoint.
 func (w *waker) subscribe(ctx context.Context) {
-	if w.sub != nil || time.Since(w.tried) < resubscribe {
+	if w.sub != nil || time.Since(w.tried) < w.x.rpc.resubscribe {
 		return
 	}
 	w.x.mu.Lock()
 	defer w.x.mu.Unlock()
-	e := w.x.rpc.endpoints[w.x.rpc.current]
-	if (e.url.Scheme != "ws" && e.url.Scheme != "wss") || e.conn == nil {
+	e := w.x.rpc.waking()
+	if e == nil {
 		return
 	}
 	w.tried = time.Now()
 	attempt, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
+	if err := w.x.rpc.prove(attempt, e); err != nil {
+		w.x.log.Info("polling for heads", "err", err)
+		return
+	}
 	sub, err := e.conn.EthSubscribe(attempt, w.heads, "newHeads")
 	if err != nil {
 		w.x.log.Info("polling for heads, newHeads is not to be had", "err", e.redact(err.Error()))

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/google/go-cmp/cmp"
+	"github.com/holiman/uint256"
 	"pgregory.net/rapid"
 
 	"x402audit/indexer/internal/rpctest"
@@ -62,7 +63,7 @@ func TestBackfillThenHead(t *testing.T) {
 			if head.Final.Number != 29 || head.Safe.Number != 33 || head.Latest.Number != 40 {
 				t.Fatalf("as-of point: %+v", head)
 			}
-			cover := all(w, schema.Coverages, "FINAL WHERE chain_id = {chain:UInt64}")
+			cover := all(w, schema.Coverages, "FINAL WHERE chain_id = {chain:UInt64} AND how = 'logs'")
 			if len(cover) != 1 || cover[0].FromBlock != 1 || cover[0].ToBlock != 29 || cover[0].ToHash != head.Final.Hash {
 				t.Fatalf("coverage: %+v", cover)
 			}
@@ -228,7 +229,7 @@ func TestReorgRow(t *testing.T) {
 	w.chain.Mine()
 	w.catchUp()
 	got := all(w, schema.Reorgs, "FINAL WHERE chain_id = {chain:UInt64}")
-	want := schema.Reorg{ChainID: w.id, ForkNumber: 8, OldHash: gone[0].Hash, NewHash: w.chain.Head().Hash, Depth: 3, Settlements: 3, SeenAtHead: 8}
+	want := schema.Reorg{ChainID: w.id, ForkNumber: 8, OldHash: gone[0].Hash, NewHash: w.chain.Head().Hash, Depth: 3, Settlements: 3, Amount: *uint256.NewInt(8 + 9 + 10), SeenAtHead: 8}
 	if len(got) != 1 || got[0] != want {
 		t.Fatalf("got %+v, want %+v", got, want)
 	}

@@ -23,15 +23,23 @@ type Token struct {
 type Config struct {
 	Name      string
 	ChainID   uint64
-	RPC       []string // http(s) or ws(s); the first that answers is used
+	RPC       []string // http(s) or ws(s); the one that answers best is used, and the others are asked whether they agree
 	FromBlock uint64   // the first block that is read
 	Tokens    []Token
+
+	// Watched addresses are all that a backfill asks for, with what belongs to them (scope.go). Without any, all events of the tokens are read.
+	Watched []schema.Address
 
 	// Interest picks the settlements whose transaction's sender is read, before the cursor moves. Nil picks none.
 	Interest func(*schema.Settlement) bool
 	// KeepTransfer picks the Transfers that are stored though no AuthorizationUsed consumed them and their transaction holds no
 	// settlement; those in a settlement's transaction always are. Nil picks none.
 	KeepTransfer func(*schema.Transfer) bool
+
+	// Link reads every header of the backfill, Prove every block's receipts too. Sample proves a share of its blocks, from 0 to 1. The
+	// unfinalized window is always linked and proved.
+	Link, Prove bool
+	Sample      float64
 
 	FinalDepth uint64        // for chains without a finalized tag: blocks so deep below the head count as final; 0 requires the tag
 	Poll       time.Duration // how often the head is asked for; default 1 s, 200 ms fits chains with blocks as fast as Base's
@@ -48,6 +56,7 @@ type Indexer struct {
 	cfg     Config
 	tokens  []schema.Address
 	follows map[schema.Address]bool
+	watched map[schema.Address]bool
 	store   *schema.Store
 	log     *slog.Logger
 	rpc     *client
@@ -57,10 +66,15 @@ type Indexer struct {
 	at       place
 	loaded   bool   // at says what the store says
 	shrunk   int    // how often in a row the head was an ancestor of the tip
-	size     uint64 // blocks of the next range
+	limits   limits // of the next range
 	progress progress
 	asked    asked
+	searches searches
+	disputes map[*endpoint]dispute
 	changed  func()
+
+	spareEvents    spare[event] // of ranges that are done
+	spareTransfers spare[schema.Transfer]
 
 	insertHook func(table string) error // of tests: fails an insert
 }
@@ -72,6 +86,9 @@ func New(cfg Config, store *schema.Store, log *slog.Logger, reg prometheus.Regis
 	}
 	if len(cfg.Tokens) == 0 {
 		return nil, fmt.Errorf("chain %s: %w: no token to follow", cfg.Name, ErrConfig)
+	}
+	if err := cfg.checkProofs(); err != nil {
+		return nil, err
 	}
 	if cfg.Poll <= 0 {
 		cfg.Poll = time.Second
@@ -86,7 +103,11 @@ func New(cfg Config, store *schema.Store, log *slog.Logger, reg prometheus.Regis
 	}
 	x := &Indexer{
 		cfg: cfg, store: store, log: log.With("chain", cfg.Name), rpc: c, metrics: m,
-		follows: map[schema.Address]bool{}, size: firstRange, asked: asked{}, changed: func() {},
+		follows: map[schema.Address]bool{}, watched: map[schema.Address]bool{}, limits: limits{size: firstRange},
+		spareEvents: make(spare[event], inFlight), spareTransfers: make(spare[schema.Transfer], inFlight), asked: asked{}, disputes: map[*endpoint]dispute{}, changed: func() {},
+	}
+	for _, a := range cfg.Watched {
+		x.watched[a] = true
 	}
 	for _, t := range cfg.Tokens {
 		if !x.follows[t.Address] {
@@ -126,6 +147,7 @@ func (x *Indexer) CatchUp(ctx context.Context) error {
 			}
 			failures++
 			if !errors.Is(err, errRefused) && !errors.Is(err, errTooSlow) || failures == maxFailures {
+				x.metrics.failing.Set(1)
 				return err
 			}
 			x.log.Warn("asking again", "err", err)
@@ -135,6 +157,7 @@ func (x *Indexer) CatchUp(ctx context.Context) error {
 			continue
 		}
 		if !more {
+			x.metrics.failing.Set(0)
 			return nil
 		}
 		failures = 0

@@ -28,6 +28,9 @@ type header struct {
 	Parent schema.Hash    `json:"parentHash"`
 	Time   hexutil.Uint64 `json:"timestamp"`
 	Bloom  types.Bloom    `json:"logsBloom"`
+
+	ReceiptsRoot schema.Hash `json:"receiptsRoot"`
+	hashes       bool        // its fields hash to Hash (proof.go)
 }
 
 func (h *header) ref() schema.BlockRef {
@@ -53,34 +56,6 @@ func inChainOrder(a, b chainLog) int {
 	return cmp.Or(cmp.Compare(a.BlockNumber, b.BlockNumber), cmp.Compare(a.Index, b.Index))
 }
 
-// receipt is what is read of eth_getTransactionReceipt; fields that one rollup or another adds are left alone.
-type receipt struct {
-	Transaction schema.Hash     `json:"transactionHash"`
-	TxIndex     hexutil.Uint    `json:"transactionIndex"`
-	BlockNumber hexutil.Uint64  `json:"blockNumber"`
-	BlockHash   schema.Hash     `json:"blockHash"`
-	From        schema.Address  `json:"from"`
-	To          *schema.Address `json:"to"`
-	Status      hexutil.Uint64  `json:"status"`
-	GasUsed     hexutil.Uint64  `json:"gasUsed"`
-	GasPrice    *hexutil.Big    `json:"effectiveGasPrice"`
-	Logs        []chainLog      `json:"logs"`
-}
-
-func (r *receipt) row(chainID uint64, blockTime int64) schema.Transaction {
-	t := schema.Transaction{
-		ChainID: chainID, Hash: r.Transaction, BlockNumber: uint64(r.BlockNumber), BlockHash: r.BlockHash, BlockTime: blockTime,
-		TxIndex: uint32(r.TxIndex), Succeeded: r.Status == 1, Sender: r.From, GasUsed: uint64(r.GasUsed),
-	}
-	if r.To != nil {
-		t.To = *r.To
-	}
-	if r.GasPrice != nil {
-		t.GasPrice.SetFromBig(r.GasPrice.ToInt())
-	}
-	return t
-}
-
 type eventKind uint8
 
 const (
@@ -90,45 +65,93 @@ const (
 	eventCanceled
 )
 
-// event is a log of a token, decoded.
+// event is a log of a token, decoded: what is needed of it, in one value without pointers.
 type event struct {
-	*chainLog
-	kind   eventKind
-	whole  bool           // it has the topics and the data of its event
-	from   schema.Address // of a Transfer; the authorizer of the other two
-	to     schema.Address
-	nonce  schema.Hash
-	amount uint256.Int // atomic units
+	blockNumber uint64
+	blockTime   int64 // Unix seconds; 0 when the node does not give it
+	blockHash   schema.Hash
+	transaction schema.Hash
+	txIndex     uint32
+	index       uint32 // counts through the block
+	token       schema.Address
+	kind        eventKind
+	whole       bool           // it has the topics and the data of its event
+	from        schema.Address // of a Transfer; the authorizer of the other two
+	to          schema.Address
+	nonce       schema.Hash
+	amount      uint256.Int // atomic units
 }
 
-// decode reads a log. Of a log that lacks topics or data of its event, it reads what is there and leaves whole unset.
+func (e *event) ref() schema.BlockRef {
+	return schema.BlockRef{Number: e.blockNumber, Hash: e.blockHash, Time: e.blockTime}
+}
+
+// eventOrder is inChainOrder of decoded logs.
+func eventOrder(a, b event) int {
+	return cmp.Or(cmp.Compare(a.blockNumber, b.blockNumber), cmp.Compare(a.index, b.index))
+}
+
+// inOrder tells whether logs are in chain order already, as nodes answer them.
+func inOrder(logs []event) bool {
+	for i := 1; i < len(logs); i++ {
+		a, b := &logs[i-1], &logs[i]
+		if a.blockNumber > b.blockNumber || a.blockNumber == b.blockNumber && a.index > b.index {
+			return false
+		}
+	}
+	return true
+}
+
+// decode reads a log.
 func decode(l *chainLog) event {
-	e := event{chainLog: l}
-	if len(l.Topics) == 0 {
-		return e
+	e := event{
+		blockNumber: uint64(l.BlockNumber), blockHash: l.BlockHash, transaction: l.Transaction,
+		txIndex: uint32(l.TxIndex), index: uint32(l.Index), token: l.Address,
 	}
-	topic := func(i int) (h schema.Hash) {
-		if i < len(l.Topics) {
-			h = l.Topics[i]
-		}
-		return h
+	if l.BlockTime != nil {
+		e.blockTime = int64(*l.BlockTime)
 	}
-	switch l.Topics[0] {
-	case topicTransfer:
-		e.kind, e.whole = eventTransfer, len(l.Topics) == 3 && len(l.Data) == 32
-		e.from, e.to = addressIn(topic(1)), addressIn(topic(2))
-		if e.whole {
-			e.amount.SetBytes32(l.Data)
-		}
-	case topicUsed:
-		e.kind, e.whole = eventUsed, len(l.Topics) == 3 && len(l.Data) == 0
-		e.from, e.nonce = addressIn(topic(1)), topic(2)
-	case topicCanceled:
-		e.kind, e.whole = eventCanceled, len(l.Topics) == 3 && len(l.Data) == 0
-		e.from, e.nonce = addressIn(topic(1)), topic(2)
-	}
+	e.read(l.Topics, l.Data)
 	return e
+}
+
+// read takes topics and data apart. Of a log that lacks some of its event's, it reads what is there and leaves whole unset.
+func (e *event) read(topics []schema.Hash, data []byte) {
+	if len(topics) == 0 {
+		return
+	}
+	switch topics[0] {
+	case topicTransfer:
+		e.kind, e.whole = eventTransfer, len(topics) == 3 && len(data) == 32
+		if len(topics) > 2 {
+			e.to = addressIn(topics[2])
+		}
+		if e.whole {
+			e.amount.SetBytes32(data)
+		}
+	case topicUsed, topicCanceled:
+		e.kind, e.whole = eventUsed, len(topics) == 3 && len(data) == 0
+		if topics[0] == topicCanceled {
+			e.kind = eventCanceled
+		}
+		if len(topics) > 2 {
+			e.nonce = topics[2]
+		}
+	default:
+		return
+	}
+	if len(topics) > 1 {
+		e.from = addressIn(topics[1])
+	}
 }
 
 // addressIn is the address in the low 20 bytes of an indexed word.
 func addressIn(word schema.Hash) schema.Address { return schema.Address(word[12:]) }
+
+func decodeAll(logs []chainLog) []event {
+	events := make([]event, len(logs))
+	for i := range logs {
+		events[i] = decode(&logs[i])
+	}
+	return events
+}

@@ -7,7 +7,7 @@ import (
 	"x402audit/schema"
 )
 
-// paired is what the logs of one transaction come to.
+// paired is what the logs of a transaction come to, or those of many: rows are added to what is there.
 type paired struct {
 	settlements   []schema.Settlement
 	cancellations []schema.Cancellation
@@ -16,60 +16,104 @@ type paired struct {
 	sure          bool              // false when logs that were not read could change the pairing
 }
 
-// pair reads the logs of one transaction, in any order. An AuthorizationUsed belongs with the next log of the same token,
-// which must be a Transfer from the authorizer: FiatTokenV2_2 emits the two back to back, and one transaction can carry a
-// thousand of them. whole says that logs are all the transaction's logs; otherwise they are the followed events only, and
-// between two of them that are not adjacent a log can hide that is the true next one.
+// pair reads the logs of one transaction, in any order, all of a block of one time.
 func pair(chainID uint64, blockTime int64, logs []chainLog, whole bool) paired {
-	p := paired{sure: true}
 	events := make([]event, len(logs))
 	for i := range logs {
 		events[i] = decode(&logs[i])
+		events[i].blockTime = blockTime
 	}
-	slices.SortFunc(events, func(a, b event) int { return cmp.Compare(a.Index, b.Index) })
+	slices.SortFunc(events, func(a, b event) int { return cmp.Compare(a.index, b.index) })
+	p := paired{sure: true}
+	new(pairer).pair(&p, chainID, events, whole)
+	return p
+}
 
-	// next[i] is the next event of the same token after i, or 0.
-	next := make([]int, len(events))
-	after := make(map[schema.Address]int, 1)
-	for i := len(events) - 1; i >= 0; i-- {
-		next[i] = after[events[i].Address]
-		after[events[i].Address] = i
+// pairer holds what pairing needs for a while, to be used again for the next transaction.
+type pairer struct {
+	next     []int
+	after    map[schema.Address]int
+	consumed []bool
+}
+
+// pair adds what the events of one transaction, ordered by log index, come to. An AuthorizationUsed belongs with the next log of the same token,
+// which must be a Transfer from the authorizer: FiatTokenV2_2 emits the two back to back, and one transaction can carry a
+// thousand of them. whole says that these are all the transaction's logs; otherwise they are the followed events only, and
+// between two of them that are not adjacent a log can hide that is the true next one.
+func (q *pairer) pair(p *paired, chainID uint64, events []event, whole bool) {
+	if len(events) == 1 && events[0].kind == eventTransfer { // nine transactions of ten
+		p.transfer(chainID, &events[0])
+		return
 	}
-
-	consumed := make([]bool, len(events))
+	if len(events) == 0 {
+		return
+	}
+	q.link(events)
+	next := q.next
 	for i := range events {
 		used := &events[i]
 		switch {
 		case used.kind == eventCanceled && !used.whole:
 			p.malformed++
 		case used.kind == eventCanceled:
-			p.cancellations = append(p.cancellations, used.cancellation(chainID, blockTime))
+			p.cancellations = append(p.cancellations, used.cancellation(chainID))
 		case used.kind == eventUsed:
-			s := used.settlement(chainID, blockTime)
+			s := used.settlement(chainID)
 			j := next[i]
 			s.Pairing = pairing(used, events, j)
 			if s.Pairing == schema.Paired {
 				transfer := &events[j]
-				consumed[j] = true
-				s.TransferIndex, s.To, s.Amount = uint32(transfer.Index), transfer.to, transfer.amount
+				q.consumed[j] = true
+				s.TransferIndex, s.To, s.Amount = transfer.index, transfer.to, transfer.amount
 				s.Legs = legs(events, next, j)
 			}
-			if !whole && (j == 0 || int(events[j].Index-used.Index) != j-i) {
+			if !whole && (j == 0 || int(events[j].index)-int(used.index) != j-i) {
 				p.sure = false
 			}
 			p.settlements = append(p.settlements, s)
 		}
 	}
 	for i := range events {
-		switch e := &events[i]; {
-		case e.kind != eventTransfer || consumed[i]:
-		case !e.whole:
-			p.malformed++
-		default:
-			p.transfers = append(p.transfers, e.transfer(chainID, blockTime))
+		if events[i].kind == eventTransfer && !q.consumed[i] {
+			p.transfer(chainID, &events[i])
 		}
 	}
-	return p
+}
+
+// link fills next: next[i] is the next event of the same token after i, or 0.
+func (q *pairer) link(events []event) {
+	q.next = slices.Grow(q.next[:0], len(events))[:len(events)]
+	q.consumed = slices.Grow(q.consumed[:0], len(events))[:len(events)]
+	clear(q.consumed)
+	one := true
+	for i := range events {
+		one = one && events[i].token == events[0].token
+		q.next[i] = i + 1
+	}
+	q.next[len(events)-1] = 0
+	if one {
+		return
+	}
+	if q.after == nil {
+		q.after = map[schema.Address]int{}
+	}
+	clear(q.after)
+	for i := len(events) - 1; i >= 0; i-- {
+		q.next[i] = q.after[events[i].token]
+		q.after[events[i].token] = i
+	}
+}
+
+func (p *paired) transfer(chainID uint64, e *event) {
+	if !e.whole {
+		p.malformed++
+		return
+	}
+	p.transfers = append(p.transfers, schema.Transfer{
+		ChainID: chainID, BlockNumber: e.blockNumber, BlockHash: e.blockHash, BlockTime: e.blockTime,
+		Transaction: e.transaction, LogIndex: e.index,
+		Token: e.token, From: e.from, To: e.to, Amount: e.amount,
+	})
 }
 
 // pairing judges the event at j as the one that belongs to used; j is 0 when there is none.
@@ -93,37 +137,32 @@ func pairing(used *event, events []event, j int) schema.Pairing {
 // the token's next AuthorizationUsed.
 func legs(events []event, next []int, i int) []schema.Leg {
 	var found []schema.Leg
-	reached := map[schema.Address]bool{events[i].to: true}
+	var reached map[schema.Address]bool // besides the first recipient
 	for j := next[i]; j != 0 && events[j].kind != eventUsed; j = next[j] {
 		e := &events[j]
-		if e.kind == eventTransfer && e.whole && reached[e.from] {
+		if e.kind == eventTransfer && e.whole && (e.from == events[i].to || reached[e.from]) {
+			if reached == nil {
+				reached = map[schema.Address]bool{}
+			}
 			reached[e.to] = true
-			found = append(found, schema.Leg{From: e.from, To: e.to, Amount: e.amount, LogIndex: uint32(e.Index)})
+			found = append(found, schema.Leg{From: e.from, To: e.to, Amount: e.amount, LogIndex: e.index})
 		}
 	}
 	return found
 }
 
-func (e *event) settlement(chainID uint64, blockTime int64) schema.Settlement {
+func (e *event) settlement(chainID uint64) schema.Settlement {
 	return schema.Settlement{
-		ChainID: chainID, BlockNumber: uint64(e.BlockNumber), BlockHash: e.BlockHash, BlockTime: blockTime,
-		Transaction: e.Transaction, TxIndex: uint32(e.TxIndex), LogIndex: uint32(e.Index),
-		Token: e.Address, Authorizer: e.from, Nonce: e.nonce,
+		ChainID: chainID, BlockNumber: e.blockNumber, BlockHash: e.blockHash, BlockTime: e.blockTime,
+		Transaction: e.transaction, TxIndex: e.txIndex, LogIndex: e.index,
+		Token: e.token, Authorizer: e.from, Nonce: e.nonce,
 	}
 }
 
-func (e *event) cancellation(chainID uint64, blockTime int64) schema.Cancellation {
+func (e *event) cancellation(chainID uint64) schema.Cancellation {
 	return schema.Cancellation{
-		ChainID: chainID, BlockNumber: uint64(e.BlockNumber), BlockHash: e.BlockHash, BlockTime: blockTime,
-		Transaction: e.Transaction, TxIndex: uint32(e.TxIndex), LogIndex: uint32(e.Index),
-		Token: e.Address, Authorizer: e.from, Nonce: e.nonce,
-	}
-}
-
-func (e *event) transfer(chainID uint64, blockTime int64) schema.Transfer {
-	return schema.Transfer{
-		ChainID: chainID, BlockNumber: uint64(e.BlockNumber), BlockHash: e.BlockHash, BlockTime: blockTime,
-		Transaction: e.Transaction, LogIndex: uint32(e.Index),
-		Token: e.Address, From: e.from, To: e.to, Amount: e.amount,
+		ChainID: chainID, BlockNumber: e.blockNumber, BlockHash: e.blockHash, BlockTime: e.blockTime,
+		Transaction: e.transaction, TxIndex: e.txIndex, LogIndex: e.index,
+		Token: e.token, Authorizer: e.from, Nonce: e.nonce,
 	}
 }

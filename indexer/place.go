@@ -8,6 +8,7 @@ import (
 	"strconv"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+	"github.com/holiman/uint256"
 
 	"x402audit/schema"
 )
@@ -17,6 +18,7 @@ type place struct {
 	from   uint64          // the first block that is followed
 	final  schema.BlockRef // the highest block read that is finalized; zero hash when there is none yet
 	window []schema.Block  // the blocks read above it, each the parent of the next
+	cover  coverage        // how strongly what is finalized is known
 
 	head       schema.Head     // the as-of point that was written last
 	finalBelow schema.BlockRef // the chain's finalized block, while that lies below from and final is unknown
@@ -61,6 +63,7 @@ func refOf(b schema.Block) schema.BlockRef {
 type cursor struct {
 	From    uint64           `json:"from"`
 	Tokens  []schema.Address `json:"tokens"`
+	Watched []schema.Address `json:"watched,omitempty"` // in the watched scope
 	Final   cursorBlock      `json:"final"`
 	Latest  cursorBlock      `json:"latest"`
 	Version uint64           `json:"version"` // of the last change of canonicality
@@ -85,6 +88,9 @@ func (x *Indexer) load(ctx context.Context) error {
 	p := &x.at
 	known, err := x.loadCursor(ctx)
 	if err != nil {
+		return err
+	}
+	if err := x.loadCoverage(ctx); err != nil {
 		return err
 	}
 	switch {
@@ -118,7 +124,7 @@ func (x *Indexer) load(ctx context.Context) error {
 			changed = append(changed, b)
 		}
 	}
-	if _, err := x.touchBlocks(ctx, e, changed); err != nil {
+	if _, _, err := x.touchBlocks(ctx, e, changed); err != nil {
 		return err
 	}
 	if err := x.touchWitnesses(ctx, e, known.Final.Number); err != nil {
@@ -192,13 +198,13 @@ func (x *Indexer) follow(known cursor) error {
 				x.cfg.Name, schema.Hex(t[:])), ErrConfig}
 		}
 	}
-	return nil
+	return x.sameScope(known)
 }
 
-// touchBlocks names what stored blocks hold, and counts their settlements.
-func (x *Indexer) touchBlocks(ctx context.Context, e *evidence, blocks []schema.Block) (settlements uint64, err error) {
+// touchBlocks names what stored blocks hold, and counts their settlements and what those amount to.
+func (x *Indexer) touchBlocks(ctx context.Context, e *evidence, blocks []schema.Block) (settlements uint64, amount uint256.Int, err error) {
 	if len(blocks) == 0 {
-		return 0, nil
+		return 0, amount, nil
 	}
 	in := make(map[schema.Hash]bool, len(blocks))
 	low, high := blocks[0].Number, blocks[0].Number
@@ -212,10 +218,13 @@ func (x *Indexer) touchBlocks(ctx context.Context, e *evidence, blocks []schema.
 		if in[s.BlockHash] {
 			e.touchSettlement(s)
 			settlements++
+			if x.follows[s.Token] {
+				amount.Add(&amount, &s.Amount)
+			}
 		}
 		return nil
 	}); err != nil {
-		return 0, err
+		return 0, amount, err
 	}
 	if err := schema.Cancellations.Each(ctx, x.store, between+", log_index", params, func(c *schema.Cancellation) error {
 		if in[c.BlockHash] {
@@ -223,9 +232,9 @@ func (x *Indexer) touchBlocks(ctx context.Context, e *evidence, blocks []schema.
 		}
 		return nil
 	}); err != nil {
-		return 0, err
+		return 0, amount, err
 	}
-	return settlements, schema.Transactions.Each(ctx, x.store, between+", tx_index", params, func(t *schema.Transaction) error {
+	return settlements, amount, schema.Transactions.Each(ctx, x.store, between+", tx_index", params, func(t *schema.Transaction) error {
 		if in[t.BlockHash] {
 			e.touchTransaction(x.cfg.ChainID, t.Hash)
 		}

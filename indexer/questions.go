@@ -34,6 +34,8 @@ const askAgain = 2
 // before its deadline proves nothing. A receipt is asked at once. Found, its transaction is stored with what it holds of tokens that are
 // not followed; the question stays open until that block is final, and is asked again when it was reorganized away. Not found counts
 // only at a final block at or after NotBefore.
+//
+// An authorization that the node calls used though the index has no event of it is looked for (hole.go).
 func (x *Indexer) Answer(ctx context.Context) (answered int, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -66,11 +68,17 @@ func (x *Indexer) answer(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	x.asked.keep(open)
+	if err := x.resumeSearches(ctx); err != nil {
+		return 0, err
+	}
 	e := new(evidence)
 	if err := x.answerReceipts(ctx, e, x.due(open, schema.WitnessReceipt)); err != nil {
 		return 0, err
 	}
 	if err := x.answerAuthorizations(ctx, e, x.due(open, schema.WitnessAuthorization)); err != nil {
+		return 0, err
+	}
+	if err := x.search(ctx, e); err != nil {
 		return 0, err
 	}
 	if len(e.witnesses) == 0 && len(e.touches) == 0 {
@@ -227,7 +235,7 @@ func (x *Indexer) answerAuthorizations(ctx context.Context, e *evidence, questio
 	}
 	// Many nodes keep the state of the newest blocks only. An authorization never becomes unused again, so one that is unused at the
 	// head was unused at the final block too.
-	var pruned []schema.Question
+	var pruned, used []schema.Question
 	for i, q := range questions {
 		x.asked[q] = attempt{head: x.at.head.Latest.Time}
 		switch final[i] {
@@ -235,9 +243,13 @@ func (x *Indexer) answerAuthorizations(ctx context.Context, e *evidence, questio
 			x.witness(e, q, schema.AnswerUnused)
 		case stateUsed:
 			x.witness(e, q, schema.AnswerUsed)
+			used = append(used, q)
 		case stateUnknown:
 			pruned = append(pruned, q)
 		}
+	}
+	if err := x.suspect(ctx, used); err != nil {
+		return err
 	}
 	if len(pruned) == 0 {
 		return nil

@@ -7,10 +7,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"reflect"
-	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -40,25 +39,44 @@ const (
 	maxBatch       = 100 // requests in one HTTP body; common providers allow at least this
 )
 
-// client asks one chain's endpoints. It stays with an endpoint as long as that answers and goes to the next one when it does not.
+// client asks one chain's endpoints. It stays with an endpoint as long as that answers, and goes to another one when it does not
+// (endpoints.go). It is safe for concurrent use.
 type client struct {
 	chain     string
 	chainID   uint64
 	endpoints []*endpoint
-	current   int
 	tries     uint // of one request over all endpoints
 	pause     time.Duration
+	timeout   time.Duration // of one request
 	metrics   *metrics
+
+	mu      sync.Mutex // of current and of what is known of endpoints
+	current int
+
+	// Of survey and compare, which run under the indexer's lock.
+	surveyEvery time.Duration
+	surveyed    time.Time
+	lastHead    schema.Hash // the head at the survey before
+	turn        int         // whose opinion is asked next
+	resubscribe time.Duration
 }
 
+// endpoint is one address of a chain's RPC, and how it did so far.
 type endpoint struct {
-	url    *url.URL
+	url *url.URL
+
+	dial   sync.Mutex  // of conn and proved
 	conn   *rpc.Client // nil until it is first asked
 	proved bool        // its chain id was read and is ours
+
+	latency float64   // of its answers lately, seconds; 0 before the first
+	faults  int       // in a row
+	until   time.Time // the end of its quarantine
+	most    uint64    // blocks of a range that it gives at once; 0 is no known limit
 }
 
 func newClient(cfg Config, m *metrics) (*client, error) {
-	c := &client{chain: cfg.Name, chainID: cfg.ChainID, tries: 6, pause: 200 * time.Millisecond, metrics: m}
+	c := &client{chain: cfg.Name, chainID: cfg.ChainID, tries: 6, pause: 200 * time.Millisecond, timeout: requestTimeout, surveyEvery: surveyEvery, resubscribe: resubscribe, metrics: m}
 	for i, raw := range cfg.RPC {
 		u, err := url.Parse(raw)
 		if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "ws" && u.Scheme != "wss") {
@@ -73,57 +91,94 @@ func newClient(cfg Config, m *metrics) (*client, error) {
 }
 
 // host names the current endpoint where people read it: its path, query and user part often hold a key.
-func (c *client) host() string { return c.endpoints[c.current].url.Host }
+func (c *client) host() string { return c.inUse().url.Host }
+
+func (c *client) inUse() *endpoint {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.endpoints[c.current]
+}
 
 func (c *client) close() {
 	for _, e := range c.endpoints {
+		e.dial.Lock()
 		if e.conn != nil {
 			e.conn.Close()
 			e.conn, e.proved = nil, false
 		}
+		e.dial.Unlock()
 	}
 }
 
 // open finds the first endpoint that answers, and proves that it serves our chain.
 func (c *client) open(ctx context.Context) error {
-	if c.endpoints[c.current].proved {
-		return nil
-	}
 	return c.batch(ctx, nil, false)
 }
 
-// batch sends requests in one body. Transport errors and rate limits are retried with growing, jittered pauses, at the next
-// endpoint where there is one. A rate limit can hit single requests: those are sent again alone, unless together says that the
+// batch sends requests in one body. Transport errors and rate limits are retried, at the next endpoint where there is one, and after growing,
+// jittered pauses where there is none. A rate limit can hit single requests: those are sent again alone, unless together says that the
 // answers vouch for each other. Errors that the node gave for single requests are left in their elements.
 func (c *client) batch(ctx context.Context, elems []rpc.BatchElem, together bool) error {
+	return c.batchOf(ctx, 0, elems, together)
+}
+
+// batchOf is batch for requests that span a range of so many blocks: an endpoint that gives fewer at once is not asked, where another is.
+func (c *client) batchOf(ctx context.Context, span uint64, elems []rpc.BatchElem, together bool) error {
 	pauses := backoff.NewExponentialBackOff()
 	pauses.InitialInterval, pauses.MaxInterval = c.pause, 10*time.Second
 	open := make([]int, len(elems))
 	for i := range open {
 		open[i] = i
 	}
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		e := c.endpoints[c.current]
+	for try := uint(1); ; try++ {
+		e := c.use(span)
+		began := time.Now()
 		limited, err := c.send(ctx, e, elems, open)
 		switch {
 		case err == nil:
-			return struct{}{}, nil
-		case ctx.Err() != nil, errors.Is(err, ErrChainID), errors.Is(err, errTooSlow):
-			return struct{}{}, backoff.Permanent(err)
+			if len(elems) > 0 {
+				c.answered(e, time.Since(began))
+			}
+			if span > 0 {
+				c.learn(e, elems)
+			}
+			return nil
+		case ctx.Err() != nil, errors.Is(err, ErrChainID):
+			return err
+		case errors.Is(err, errTooSlow):
+			c.capped(e, reactionTo(err).cap())
+			if len(c.endpoints) > 1 && span == 0 {
+				c.fault(e)
+			}
+			return err
+		}
+		c.fault(e)
+		if try >= c.tries {
+			return err
 		}
 		if len(limited) > 0 && !together {
 			open = limited
 		}
-		c.metrics.rpcErrors.WithLabelValues("transport").Inc()
-		c.current = (c.current + 1) % len(c.endpoints)
-		return struct{}{}, err
-	}, backoff.WithBackOff(pauses), backoff.WithMaxTries(c.tries))
-	return err
+		if !c.spare() {
+			if err := sleep(ctx, pauses.NextBackOff()); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// learn notes the caps that an endpoint names.
+func (c *client) learn(e *endpoint, elems []rpc.BatchElem) {
+	for i := range elems {
+		if elems[i].Error != nil {
+			c.capped(e, classify(elems[i].Error).cap())
+		}
+	}
 }
 
 // send makes one attempt, at one endpoint, for the elements at open. limited are those that met a rate limit, with an error that says so.
 func (c *client) send(ctx context.Context, e *endpoint, elems []rpc.BatchElem, open []int) (limited []int, err error) {
-	attempt, cancel := context.WithTimeout(ctx, requestTimeout)
+	attempt, cancel := context.WithTimeout(ctx, c.timeout)
 	defer cancel()
 	if err := c.prove(attempt, e); err != nil {
 		return nil, err
@@ -134,10 +189,10 @@ func (c *client) send(ctx context.Context, e *endpoint, elems []rpc.BatchElem, o
 	part := make([]rpc.BatchElem, len(open))
 	for i, k := range open {
 		part[i] = rpc.BatchElem{Method: elems[k].Method, Args: elems[k].Args, Result: elems[k].Result}
-		reflect.ValueOf(part[i].Result).Elem().SetZero() // of an answer that came before
+		forget(part[i].Result) // an answer that came before
 		c.metrics.rpcRequests.WithLabelValues(part[i].Method).Inc()
 	}
-	if err := e.conn.BatchCallContext(attempt, part); err != nil {
+	if err := e.call(attempt, part); err != nil {
 		return nil, c.failure(attempt, e, part[len(part)-1].Method, err)
 	}
 	for i, k := range open {
@@ -152,6 +207,8 @@ func (c *client) send(ctx context.Context, e *endpoint, elems []rpc.BatchElem, o
 
 // prove connects to an endpoint and asks for its chain id, once.
 func (c *client) prove(ctx context.Context, e *endpoint) error {
+	e.dial.Lock()
+	defer e.dial.Unlock()
 	if e.proved {
 		return nil
 	}
@@ -183,33 +240,41 @@ func (c *client) sameChain(e *endpoint, id uint64) error {
 
 // failure words an error of transport so that nothing of the endpoint's address but its host is in it.
 func (c *client) failure(ctx context.Context, e *endpoint, method string, err error) error {
-	kind := ErrUnreachable
+	r := classify(err)
+	var kind error = tooMuchAsked{r}
+	if r.remedy == remedyWait || r.remedy == remedyNone {
+		kind = ErrUnreachable
+	}
 	var inURL *url.Error
 	if errors.As(err, &inURL) {
 		err = inURL.Err
 	}
-	text := err.Error()
+	text, label := err.Error(), "transport"
 	var status rpc.HTTPError
 	var timeout net.Error
 	switch {
 	case errors.As(err, &status):
 		text = "HTTP " + status.Status
-		if tooMuch(status.StatusCode) {
-			kind = errTooSlow
+		if status.StatusCode == http.StatusTooManyRequests {
+			label = "rate"
 		}
 	case errors.Is(ctx.Err(), context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
-		kind, text = errTooSlow, "no answer within "+requestTimeout.String()
+		kind, text, label = tooMuchAsked{reaction{remedy: remedyShrink}}, "no answer within "+c.timeout.String(), "slow"
+	case rateLimited(err):
+		kind, label = ErrUnreachable, "rate"
 	}
+	c.metrics.rpcErrors.WithLabelValues(label).Inc()
 	if method != "" {
 		text = method + ": " + text
 	}
 	return sentence{fmt.Sprintf("chain %s: the endpoint %s cannot be used: %s", c.chain, e.url.Host, e.redact(text)), kind}
 }
 
-// tooMuch are the HTTP statuses with which providers refuse a request for its size.
-func tooMuch(status int) bool {
-	return status == http.StatusBadRequest || status == http.StatusRequestEntityTooLarge || status == http.StatusGatewayTimeout
-}
+// tooMuchAsked is the kind of errors after which asking for less can help. It is errTooSlow with the provider's words understood.
+type tooMuchAsked struct{ reaction }
+
+func (tooMuchAsked) Error() string        { return errTooSlow.Error() }
+func (tooMuchAsked) Is(target error) bool { return target == errTooSlow }
 
 // redact takes out of a text what an error may have copied from the endpoint's address.
 func (e *endpoint) redact(text string) string {
@@ -229,13 +294,10 @@ func (e *endpoint) redact(text string) string {
 	return text
 }
 
-var limitWords = regexp.MustCompile(`(?i)rate.?limit|too many requests|throttl|compute units|requests? per|capacity exceeded|exceeded.*capacity`)
-
-// rateLimited tells an answer that asks for patience from one that asks for smaller requests. The code -32005 alone does not:
-// providers use it for both.
+// rateLimited tells an answer that asks for patience from one that asks for smaller requests, and from a node's own error.
 func rateLimited(err error) bool {
 	var coded rpc.Error
-	return errors.As(err, &coded) && (coded.ErrorCode() == http.StatusTooManyRequests || limitWords.MatchString(err.Error()))
+	return errors.As(err, &coded) && (coded.ErrorCode() == http.StatusTooManyRequests || rateWords.MatchString(err.Error()))
 }
 
 // unsupported holds for a node that does not know a method or a parameter of it.
@@ -246,15 +308,23 @@ func unsupported(err error) bool {
 
 // said words an error that the node gave for one request.
 func (c *client) said(elem rpc.BatchElem) error {
-	c.metrics.rpcErrors.WithLabelValues("answer").Inc()
-	e := c.endpoints[c.current]
+	label := "answer"
+	if r := classify(elem.Error); r.remedy == remedyShrink || r.remedy == remedyCap {
+		label = "range"
+	}
+	c.metrics.rpcErrors.WithLabelValues(label).Inc()
+	e := c.inUse()
 	return sentence{fmt.Sprintf("chain %s: %s at %s: %.300s", c.chain, elem.Method, e.url.Host, e.redact(elem.Error.Error())), errRefused}
 }
 
 // refuse rejects an answer, with the reason.
 func (c *client) refuse(format string, args ...any) error {
 	c.metrics.refused.Inc()
-	return sentence{fmt.Sprintf("chain %s: answer of %s refused: %s", c.chain, c.host(), fmt.Sprintf(format, args...)), errRefused}
+	e := c.inUse()
+	if len(c.endpoints) > 1 {
+		c.fault(e) // another one is asked next
+	}
+	return sentence{fmt.Sprintf("chain %s: answer of %s refused: %s", c.chain, e.url.Host, fmt.Sprintf(format, args...)), errRefused}
 }
 
 // sentence is an error for people, with a sentinel for callers.
@@ -290,7 +360,7 @@ func (c *client) heads(ctx context.Context, depth uint64) (heads, error) {
 			return h, c.said(elem)
 		}
 	}
-	if err := c.sameChain(c.endpoints[c.current], uint64(id)); err != nil {
+	if err := c.sameChain(c.inUse(), uint64(id)); err != nil {
 		return h, err
 	}
 	if h.latest == nil {

@@ -177,7 +177,7 @@ func TestRangeLimits(t *testing.T) {
 			w := newWorld(t, store)
 			history(w.chain, 24, 0)
 			w.chain.Finalize(24, 24)
-			w.x.size = 20
+			w.x.limits.size = 20
 			refused := 0
 			w.chain.Tell(func(method string, args []any, answer any, err error) (any, error) {
 				if method == "eth_getLogs" {
@@ -243,7 +243,7 @@ func TestPatience(t *testing.T) {
 			})
 			w.catchUp()
 			w.isTrue()
-			if testutil.ToFloat64(w.x.metrics.rpcErrors.WithLabelValues("transport")) == 0 {
+			if testutil.ToFloat64(w.x.metrics.rpcErrors.WithLabelValues("rate")) == 0 {
 				t.Fatal("no error was counted")
 			}
 		})

@@ -11,8 +11,9 @@ import (
 	"x402audit/schema"
 )
 
-// maxStep is how many blocks of the window are read and stored at once.
-const maxStep = 64
+// maxStep is how many blocks of the window are read and stored at once. At the head there is one or a few; a window that is hours deep
+// is read by as many.
+const maxStep = 512
 
 // extend reads blocks above the finalized one, up to the head. Each is read by number, must be the child of the one before it, and its logs
 // are asked for by its hash (EIP-234), so that they cannot come from another fork.
@@ -26,20 +27,29 @@ func (x *Indexer) extend(ctx context.Context, h heads) error {
 			// The next look at the heads finds out where the chains part.
 			return sentence{fmt.Sprintf("chain %s: the chain changed while block %d was read", x.cfg.Name, x.at.next()), errRefused}
 		}
-		logs, err := x.logsOf(ctx, blocks)
+		answers, err := x.logsOf(ctx, blocks)
 		if err != nil {
+			return err
+		}
+		logs, hows, incidents, err := x.believe(ctx, blocks, answers)
+		if err != nil {
+			return err
+		}
+		if err := x.compare(ctx, blocks, answers, hows); err != nil {
 			return err
 		}
 		times := make(map[schema.Hash]int64, len(blocks))
 		for _, b := range blocks {
 			times[b.Hash] = int64(b.Time)
 		}
-		e, err := x.gather(ctx, logs, times)
+		e, err := x.gather(ctx, decodeAll(logs), times)
 		if err != nil {
 			return err
 		}
-		for _, b := range blocks {
+		e.incidents = incidents
+		for i, b := range blocks {
 			row := x.blockRow(b)
+			row.How = hows[i]
 			e.blocks = append(e.blocks, row)
 			x.at.window = append(x.at.window, row)
 		}
@@ -76,7 +86,7 @@ func (x *Indexer) children(ctx context.Context, latest uint64) ([]*header, error
 }
 
 // logsOf reads the followed logs of each block.
-func (x *Indexer) logsOf(ctx context.Context, blocks []*header) ([]chainLog, error) {
+func (x *Indexer) logsOf(ctx context.Context, blocks []*header) ([][]chainLog, error) {
 	answers := make([][]chainLog, len(blocks))
 	elems := make([]rpc.BatchElem, len(blocks))
 	for i, b := range blocks {
@@ -84,26 +94,21 @@ func (x *Indexer) logsOf(ctx context.Context, blocks []*header) ([]chainLog, err
 		filter["blockHash"] = b.Hash
 		elems[i] = rpc.BatchElem{Method: "eth_getLogs", Args: []any{filter}, Result: &answers[i]}
 	}
-	if err := x.rpc.batch(ctx, elems, false); err != nil {
-		return nil, err
+	for part := range slices.Chunk(elems, maxBatch) {
+		if err := x.rpc.batch(ctx, part, false); err != nil {
+			return nil, err
+		}
 	}
-	var all []chainLog
 	for i, b := range blocks {
 		if elems[i].Error != nil {
 			return nil, x.rpc.said(elems[i])
 		}
-		logs := withoutRemoved(answers[i])
-		if err := x.check(logs, uint64(b.Number), uint64(b.Number), b); err != nil {
+		answers[i] = withoutRemoved(answers[i])
+		if err := x.check(answers[i], uint64(b.Number), uint64(b.Number), b); err != nil {
 			return nil, err
 		}
-		if len(logs) == 0 && x.mayHold(b.Bloom) {
-			if err := x.confirmEmpty(ctx, b); err != nil {
-				return nil, err
-			}
-		}
-		all = append(all, logs...)
 	}
-	return all, nil
+	return answers, nil
 }
 
 // withoutRemoved leaves out logs that the node itself says are gone with a reorg.

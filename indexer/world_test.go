@@ -52,6 +52,7 @@ type world struct {
 	store *schema.Store
 	cfg   Config
 	x     *Indexer
+	reg   *prometheus.Registry
 }
 
 func newWorld(t testing.TB, store *schema.Store) *world {
@@ -73,12 +74,13 @@ func (w *world) restart() {
 	if w.x != nil {
 		w.x.Close()
 	}
-	x, err := New(w.cfg, w.store, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	w.reg = prometheus.NewRegistry()
+	x, err := New(w.cfg, w.store, slog.New(slog.DiscardHandler), w.reg)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	x.rpc.pause = time.Millisecond
-	x.size = 12
+	x.limits.size = 12
 	w.x = x
 	w.t.Cleanup(x.Close)
 }
@@ -230,7 +232,7 @@ func (w *world) snapshot() string {
 		r.ChainID = 0
 		fmt.Fprintf(&b, "reorg %+v\n", r)
 	}
-	for _, c := range all(w, schema.Coverages, "FINAL WHERE chain_id = {chain:UInt64}") {
+	for _, c := range all(w, schema.Coverages, "FINAL WHERE chain_id = {chain:UInt64} ORDER BY how, from_block") {
 		c.ChainID = 0
 		fmt.Fprintf(&b, "coverage %+v\n", c)
 	}
@@ -267,6 +269,9 @@ func (w *world) touchedSince(seq uint64) (keys map[schema.Key]bool, transactions
 		switch r.Kind {
 		case schema.TouchPayment:
 			keys[r.Key] = true
+			if r.Transaction != (schema.Hash{}) {
+				transactions[r.Transaction] = true
+			}
 		case schema.TouchTransaction:
 			transactions[r.Transaction] = true
 		}

@@ -54,9 +54,10 @@ func (a *Auditor) asOf(ctx context.Context) (match.AsOf, map[string]uint64, erro
 	return asof, writers, err
 }
 
-// covered finds, for each chain, since when every block up to the final one has been read.
+// covered finds, for each chain, since when every block up to the final one has been read. How strongly the ranges are known beyond that (anchored, linked,
+// proved) has rows of its own; each of those blocks is in a range of logs too.
 func (a *Auditor) covered(ctx context.Context, asof *match.AsOf) error {
-	ranges, err := schema.Coverages.Select(ctx, a.store, "FINAL ORDER BY chain_id, from_block", nil)
+	ranges, err := schema.Coverages.Select(ctx, a.store, "FINAL WHERE how = 'logs' ORDER BY chain_id, from_block", nil)
 	if err != nil {
 		return err
 	}

@@ -71,6 +71,9 @@ func (a *Auditor) touched(ctx context.Context, s *scope, from, to map[string]uin
 			switch t.Kind {
 			case schema.TouchPayment:
 				s.add(t.Key)
+				if t.Transaction != (schema.Hash{}) {
+					s.txs[place{t.Key.ChainID, t.Transaction}] = true
+				}
 			case schema.TouchTransaction:
 				s.txs[place{t.Key.ChainID, t.Transaction}] = true
 			case schema.TouchClaim:

@@ -11,6 +11,7 @@ type Block struct {
 	Parent    Hash
 	Time      int64 // Unix seconds; several blocks can share one
 	Canonical bool
+	How       How    // of a block of the unfinalized window: how strongly its logs are known
 	Version   uint64 // rises with each change of Canonical
 }
 
@@ -91,6 +92,7 @@ type Transaction struct {
 	To          Address // zero for a contract creation
 	GasUsed     uint64
 	GasPrice    uint256.Int // effective, wei
+	L1Fee       uint256.Int // what an OP-stack rollup charges for its data on L1, wei; 0 elsewhere
 }
 
 // WitnessKind is the question a witness answers.

@@ -1,5 +1,7 @@
 package schema
 
+import "github.com/holiman/uint256"
+
 // Cursor is how far a writer or a reader has come. It moves only after what it vouches for is durable.
 type Cursor struct {
 	Name string
@@ -7,20 +9,32 @@ type Cursor struct {
 	Body string // JSON of the owner's own
 }
 
+// How says how strongly the logs of a block are known.
+type How string
+
+// Logs, anchored, linked and proved are each worth more than the one before; a range has a row for each that holds. Watched stands beside them.
+const (
+	ReadLogs     How = "logs"     // a node answered
+	ReadAnchored How = "anchored" // and the last header of each range hashes to its hash, at or below a finalized block
+	ReadLinked   How = "linked"   // every header hashes to its hash and names the one before it
+	ReadProved   How = "proved"   // the header commits to exactly these logs: by its receipts root, or by a bloom without any followed token
+	ReadWatched  How = "watched"  // none of these: only what moves money to or from watched addresses was read
+)
+
 // Coverage is a range of blocks that was read whole, and how.
 type Coverage struct {
 	ChainID   uint64
-	How       string // logs
+	How       How
 	FromBlock uint64
 	ToBlock   uint64 // inclusive; a growing range keeps its FromBlock, so that it stays one row
-	ToHash    Hash
+	ToHash    Hash   // zero where the block's hash was not read
 }
 
 // TouchKind says what a touched row names.
 type TouchKind string
 
 const (
-	TouchPayment     TouchKind = "payment"     // a payment key
+	TouchPayment     TouchKind = "payment"     // a payment key; with the transaction of its settlement, where that is new, both
 	TouchTransaction TouchKind = "transaction" // a transaction: claims that name it and settlements in it
 	TouchClaim       TouchKind = "claim"       // a keyless claim without a transaction, in Nonce
 	TouchHead        TouchKind = "head"        // the as-of point moved
@@ -49,11 +63,12 @@ type Question struct {
 // Reorg records that blocks left the canonical chain.
 type Reorg struct {
 	ChainID     uint64
-	ForkNumber  uint64 // the first number that was replaced
-	OldHash     Hash   // the replaced block at ForkNumber
-	NewHash     Hash   // the replacing block at ForkNumber; zero when the chain only shrank
-	Depth       uint64 // blocks replaced
-	Settlements uint64 // settlements they held
+	ForkNumber  uint64      // the first number that was replaced
+	OldHash     Hash        // the replaced block at ForkNumber
+	NewHash     Hash        // the replacing block at ForkNumber; zero when the chain only shrank
+	Depth       uint64      // blocks replaced
+	Settlements uint64      // settlements they held
+	Amount      uint256.Int // of their own Transfers, atomic units of followed tokens added up
 	SeenAtHead  uint64
 }
 

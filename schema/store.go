@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ClickHouse/ch-go"
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"github.com/ClickHouse/clickhouse-go/v2/lib/driver"
 
@@ -18,6 +19,7 @@ import (
 // protocol and the same SQL.
 type Store struct {
 	conn   driver.Conn
+	native *native        // nil for a server that is reached over HTTP
 	engine *engine.Engine // nil for a server
 }
 
@@ -47,6 +49,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 			return nil, errors.Join(err, e.Close(ctx))
 		}
 		s.engine = e
+		s.native.options.Compression = ch.CompressionDisabled // on this machine it costs more than it saves
 		return s, nil
 	}
 	scheme, _, _ := strings.Cut(o.DSN, "://")
@@ -82,7 +85,7 @@ func connect(ctx context.Context, o *clickhouse.Options) (*Store, error) {
 	if err := conn.Ping(ctx); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &Store{conn: conn}, nil
+	return &Store{conn: conn, native: newNative(o)}, nil
 }
 
 // Conn is the connection, for queries that are no typed read of one table.
@@ -94,6 +97,9 @@ func (s *Store) Engine() *engine.Engine { return s.engine }
 // Close ends the connection, and the embedded engine when this process was its last user.
 func (s *Store) Close(ctx context.Context) error {
 	err := s.conn.Close()
+	if s.native != nil {
+		s.native.close()
+	}
 	if s.engine != nil {
 		err = errors.Join(err, s.engine.Close(ctx))
 	}

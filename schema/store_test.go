@@ -61,8 +61,18 @@ func fill(v reflect.Value, n *uint64) {
 	}
 }
 
-// roundTrip writes a full row and an empty one twice and reads two rows back, equal.
+// roundTrip takes a table's rows both ways there, that of small batches and that of large ones.
 func roundTrip[R any](t *testing.T, s *Store, table Table[R]) {
+	t.Helper()
+	roundTripBy(t, s, table, table.Insert)
+	if err := s.Conn().Exec(context.Background(), "TRUNCATE TABLE "+table.Name); err != nil {
+		t.Fatal(err)
+	}
+	roundTripBy(t, s, table, func(ctx context.Context, s *Store, rows []R) error { return table.insertNative(ctx, s.native, rows) })
+}
+
+// roundTripBy writes a full row and an empty one twice and reads two rows back, equal.
+func roundTripBy[R any](t *testing.T, s *Store, table Table[R], insert func(context.Context, *Store, []R) error) {
 	t.Helper()
 	ctx := context.Background()
 	var full, empty R
@@ -73,7 +83,7 @@ func roundTrip[R any](t *testing.T, s *Store, table Table[R]) {
 		deleted.SetBool(false)
 	}
 	for range 2 {
-		if err := table.Insert(ctx, s, []R{full, empty}); err != nil {
+		if err := insert(ctx, s, []R{full, empty}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -131,6 +141,33 @@ func TestTables(t *testing.T) {
 	roundTrip(t, s, Questions)
 	roundTrip(t, s, Reorgs)
 	roundTrip(t, s, Incidents)
+}
+
+// A large batch goes through Insert whole, and one that the server refuses says so.
+func TestLargeBatch(t *testing.T) {
+	s, ctx := open(t), context.Background()
+	rows := make([]Transfer, 2*largeBatch)
+	for i := range rows {
+		rows[i] = Transfer{BlockNumber: uint64(i), Amount: *uint256.NewInt(uint64(i))}
+	}
+	if err := Transfers.Insert(ctx, s, rows); err != nil {
+		t.Fatal(err)
+	}
+	var n, sum uint64
+	if err := s.Conn().QueryRow(ctx, "SELECT count(), toUInt64(sum(amount)) FROM transfers").Scan(&n, &sum); err != nil {
+		t.Fatal(err)
+	}
+	if want := uint64(len(rows)); n != want || sum != want*(want-1)/2 {
+		t.Errorf("%d rows, amounts %d in all", n, sum)
+	}
+	nowhere := Transfers
+	nowhere.Name = "nowhere"
+	if err := nowhere.Insert(ctx, s, rows); err == nil || !strings.Contains(err.Error(), "nowhere") {
+		t.Errorf("%v, want an error that names the table", err)
+	}
+	if err := Transfers.Insert(ctx, s, rows); err != nil {
+		t.Errorf("after a failure: %v", err)
+	}
 }
 
 // The pid that Go writes is the one that SQL computes, and so is the payment_id.

@@ -19,10 +19,12 @@ type Table[R any] struct {
 }
 
 // column moves one field between rows and a ClickHouse column. store gathers it from all rows of a batch; load gives a
-// place to scan into and, where the driver's type is not ours, a step that brings the value home.
+// place to scan into and, where the driver's type is not ours, a step that brings the value home. wire is store for large
+// batches.
 type column[R any] struct {
 	name  string
 	store func([]R) any
+	wire  func() wire[R]
 	load  func(*R) (dest any, settle func())
 }
 
@@ -30,6 +32,7 @@ type column[R any] struct {
 func plain[R, T any](name string, at func(*R) *T) column[R] {
 	return column[R]{
 		name: name,
+		wire: wirePlain(at),
 		store: func(rows []R) any {
 			values := make([]T, len(rows))
 			for i := range rows {
@@ -45,6 +48,7 @@ func plain[R, T any](name string, at func(*R) *T) column[R] {
 func word[R any, T ~string](name string, at func(*R) *T) column[R] {
 	return column[R]{
 		name: name,
+		wire: wireOf(func(r *R) string { return string(*at(r)) }),
 		store: func(rows []R) any {
 			values := make([]string, len(rows))
 			for i := range rows {
@@ -63,6 +67,7 @@ func word[R any, T ~string](name string, at func(*R) *T) column[R] {
 func derive[R, T any](name string, of func(*R) T) column[R] {
 	return column[R]{
 		name: name,
+		wire: wireOf(of),
 		store: func(rows []R) any {
 			values := make([]T, len(rows))
 			for i := range rows {
@@ -78,6 +83,7 @@ func derive[R, T any](name string, of func(*R) T) column[R] {
 func units[R any](name string, at func(*R) *uint256.Int) column[R] {
 	return column[R]{
 		name: name,
+		wire: wireUnits(at),
 		store: func(rows []R) any {
 			values := make([]*big.Int, len(rows))
 			for i := range rows {
@@ -96,6 +102,7 @@ func units[R any](name string, at func(*R) *uint256.Int) column[R] {
 func amount[R any](name string, at func(*R) *Amount) column[R] {
 	return column[R]{
 		name: name,
+		wire: wireAmount(at),
 		store: func(rows []R) any {
 			values := make([]*big.Int, len(rows))
 			for i := range rows {
@@ -120,16 +127,17 @@ func amount[R any](name string, at func(*R) *Amount) column[R] {
 
 // seconds and millis are Unix times in Go and DateTime or DateTime64(3) in the table; 0 is 1970 and means unstated.
 func seconds[R any](name string, at func(*R) *int64) column[R] {
-	return clock(name, at, func(s int64) time.Time { return time.Unix(s, 0) }, time.Time.Unix)
+	return clock(name, at, wireSeconds(at), func(s int64) time.Time { return time.Unix(s, 0) }, time.Time.Unix)
 }
 
 func millis[R any](name string, at func(*R) *int64) column[R] {
-	return clock(name, at, time.UnixMilli, time.Time.UnixMilli)
+	return clock(name, at, wireMillis(at), time.UnixMilli, time.Time.UnixMilli)
 }
 
-func clock[R any](name string, at func(*R) *int64, from func(int64) time.Time, to func(time.Time) int64) column[R] {
+func clock[R any](name string, at func(*R) *int64, wire func() wire[R], from func(int64) time.Time, to func(time.Time) int64) column[R] {
 	return column[R]{
 		name: name,
+		wire: wire,
 		store: func(rows []R) any {
 			values := make([]time.Time, len(rows))
 			for i := range rows {
@@ -148,6 +156,7 @@ func clock[R any](name string, at func(*R) *int64, from func(int64) time.Time, t
 func version[R any](at func(*R) *Version) column[R] {
 	return column[R]{
 		name: "version",
+		wire: wireVersion(at),
 		store: func(rows []R) any {
 			values := make([]*big.Int, len(rows))
 			for i := range rows {
@@ -171,6 +180,12 @@ func version[R any](at func(*R) *Version) column[R] {
 func deleted[R any](at func(*R) *bool) column[R] {
 	return column[R]{
 		name: "deleted",
+		wire: wireOf(func(r *R) uint8 {
+			if *at(r) {
+				return 1
+			}
+			return 0
+		}),
 		store: func(rows []R) any {
 			values := make([]uint8, len(rows))
 			for i := range rows {
@@ -199,6 +214,12 @@ func (t Table[R]) Columns() string {
 // Insert writes rows in one batch. It is acknowledged when it is durable; a table's key makes a repeated row no second row.
 func (t Table[R]) Insert(ctx context.Context, s *Store, rows []R) error {
 	if len(rows) == 0 {
+		return nil
+	}
+	if s.native != nil && len(rows) >= largeBatch {
+		if err := t.insertNative(ctx, s.native, rows); err != nil {
+			return fmt.Errorf("writing %d rows to %s: %w", len(rows), t.Name, err)
+		}
 		return nil
 	}
 	batch, err := s.conn.PrepareBatch(ctx, "INSERT INTO "+t.Name+" ("+t.Columns()+")")

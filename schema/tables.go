@@ -15,6 +15,7 @@ var (
 		plain("parent", func(r *Block) *Hash { return &r.Parent }),
 		seconds("time", func(r *Block) *int64 { return &r.Time }),
 		plain("canonical", func(r *Block) *bool { return &r.Canonical }),
+		word("how", func(r *Block) *How { return &r.How }),
 		plain("version", func(r *Block) *uint64 { return &r.Version }),
 	}}
 
@@ -79,6 +80,7 @@ var (
 		plain("recipient", func(r *Transaction) *Address { return &r.To }),
 		plain("gas_used", func(r *Transaction) *uint64 { return &r.GasUsed }),
 		units("gas_price", func(r *Transaction) *uint256.Int { return &r.GasPrice }),
+		units("l1_fee", func(r *Transaction) *uint256.Int { return &r.L1Fee }),
 	}}
 
 	Witnesses = Table[Witness]{"witnesses", []column[Witness]{
@@ -240,7 +242,7 @@ var (
 
 	Coverages = Table[Coverage]{"coverage", []column[Coverage]{
 		plain("chain_id", func(r *Coverage) *uint64 { return &r.ChainID }),
-		plain("how", func(r *Coverage) *string { return &r.How }),
+		word("how", func(r *Coverage) *How { return &r.How }),
 		plain("from_block", func(r *Coverage) *uint64 { return &r.FromBlock }),
 		plain("to_block", func(r *Coverage) *uint64 { return &r.ToBlock }),
 		plain("to_hash", func(r *Coverage) *Hash { return &r.ToHash }),
@@ -275,6 +277,7 @@ var (
 		plain("new_hash", func(r *Reorg) *Hash { return &r.NewHash }),
 		plain("depth", func(r *Reorg) *uint64 { return &r.Depth }),
 		plain("settlements", func(r *Reorg) *uint64 { return &r.Settlements }),
+		units("amount", func(r *Reorg) *uint256.Int { return &r.Amount }),
 		plain("seen_at_head", func(r *Reorg) *uint64 { return &r.SeenAtHead }),
 	}}
 
@@ -311,6 +314,7 @@ func position[R any](at func(*R) *Position) []column[R] {
 func legs[T any](name string, get func(*Leg) T, set func(*Leg, T)) column[Settlement] {
 	return column[Settlement]{
 		name: name,
+		wire: wireLegs(get),
 		store: func(rows []Settlement) any {
 			values := make([][]T, len(rows))
 			for i := range rows {

@@ -2,8 +2,8 @@
 // books in ClickHouse.
 //
 // The program has no logic of its own: commands.go has the command tree, work.go the commands that write (run, ingest, reconcile, migrate),
-// read.go those that read (report, explain, export), setup.go the rest. An error is one sentence a line on standard error; the exit code is 1, or 2
-// where the command line or the configuration is wrong.
+// read.go those that read (report, explain, export), verify.go the one that proves, setup.go the rest. An error is one sentence a line on standard
+// error; the exit code is 1, or 2 where the command line or the configuration is wrong; verify has another, 3.
 package main
 
 import (
@@ -44,6 +44,10 @@ func run(args, environ []string, stdout, stderr io.Writer) (code int) {
 		return 1
 	}
 	fmt.Fprintln(c.err, sentence(err))
+	var status exitStatus
+	if errors.As(err, &status) {
+		return status.code
+	}
 	var problems config.Problems
 	var usage usageError
 	if errors.As(err, &problems) || errors.As(err, &usage) || !c.started {
@@ -51,6 +55,14 @@ func run(args, environ []string, stdout, stderr io.Writer) (code int) {
 	}
 	return 1
 }
+
+// exitStatus is an error with an exit code of its own.
+type exitStatus struct {
+	code int
+	text string
+}
+
+func (e exitStatus) Error() string { return e.text }
 
 // usageError is a command line that cannot be meant.
 type usageError struct{ error }

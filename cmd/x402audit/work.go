@@ -17,7 +17,7 @@ import (
 )
 
 func (c *commands) runCommand() *cobra.Command {
-	var once bool
+	var once, link, prove bool
 	cmd := c.configured(&cobra.Command{
 		Use:   "run",
 		Short: "Follow chains and logs and reconcile, until stopped",
@@ -31,6 +31,10 @@ func (c *commands) runCommand() *cobra.Command {
 			defer o.close(ctx, &err)
 			if err := migrate(cmd, o); err != nil {
 				return err
+			}
+			for i := range o.cfg.Chains {
+				chain := &o.cfg.Chains[i]
+				chain.Link, chain.Prove = chain.Link || link, chain.Prove || prove
 			}
 			w, err := worker.New(o.cfg, o.store, o.log)
 			if err != nil {
@@ -46,6 +50,8 @@ func (c *commands) runCommand() *cobra.Command {
 		},
 	})
 	cmd.Flags().BoolVar(&once, "once", false, "catch up with head and logs, reconcile, wait for nothing, and end")
+	cmd.Flags().BoolVar(&link, "link", false, "chains[].link for every chain: read every header of the backfill")
+	cmd.Flags().BoolVar(&prove, "prove", false, "chains[].prove for every chain: read every block's receipts too")
 	return cmd
 }
 

@@ -1,5 +1,5 @@
-// Package rpctest serves a small chain from memory over JSON-RPC, for tests of the indexer: blocks with true parent hashes and blooms, five of
-// them in one second, forks on command, finalized and safe tags, and lies on command. The same calls make the same chain, hash
+// Package rpctest serves a small chain from memory over JSON-RPC, for tests of the indexer: blocks with true parent hashes, blooms and receipts
+// roots, five of them in one second, forks on command, finalized and safe tags, and lies on command. The same calls make the same chain, hash
 // for hash.
 package rpctest
 
@@ -95,8 +95,13 @@ type Chain struct {
 	blocks      []*Block // canonical, by number
 	branch      uint64
 	final, safe uint64
-	later       uint64 // seconds added to the time of new blocks
+	later       uint64   // seconds added to the time of new blocks
+	gone        []*Block // rolled back
 	lie         Lie
+	disturb     Disturbance
+	sockets     sockets
+	noSockets   bool
+	subscribed  int
 	noFinal     bool
 	noLogTime   bool
 	moved       *sync.Cond // a block was added
@@ -113,7 +118,6 @@ func (c *Chain) Mine(txs ...Tx) *Block {
 		Number: new(big.Int).SetUint64(number), Difficulty: new(big.Int), GasLimit: 30_000_000,
 		Time:  Genesis + number/5 + c.later,
 		Extra: fmt.Appendf(nil, "branch %d", c.branch), UncleHash: types.EmptyUncleHash,
-		TxHash: types.EmptyTxsHash, ReceiptHash: types.EmptyReceiptsHash,
 	}
 	if number > 0 {
 		h.ParentHash = c.blocks[number-1].Hash
@@ -122,17 +126,8 @@ func (c *Chain) Mine(txs ...Tx) *Block {
 	for _, tx := range txs {
 		hash := tx.Hash()
 		ids = append(ids, hash[:]...)
-		if tx.Failed {
-			continue
-		}
-		for _, l := range tx.Logs {
-			h.Bloom.Add(l.Address[:])
-			for _, t := range l.Topics {
-				h.Bloom.Add(t[:])
-			}
-		}
 	}
-	h.TxHash = crypto.Keccak256Hash(ids)
+	h.TxHash, h.ReceiptHash, h.Bloom = crypto.Keccak256Hash(ids), receiptsRoot(number, txs), bloomOf(txs...)
 	b := &Block{Number: number, Hash: h.Hash(), Time: h.Time, Header: h, Txs: txs}
 	c.blocks = append(c.blocks, b)
 	c.moved.Broadcast()
@@ -153,6 +148,7 @@ func (c *Chain) Rollback(n int) []*Block {
 	keep := len(c.blocks) - n
 	gone := c.blocks[keep:]
 	c.blocks = c.blocks[:keep:keep]
+	c.gone = append(c.gone, gone...)
 	c.branch++
 	return gone
 }
@@ -214,6 +210,13 @@ func (c *Chain) Requests() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.requests
+}
+
+// Subscribed counts the subscriptions for new heads so far.
+func (c *Chain) Subscribed() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.subscribed
 }
 
 // URL is the node's HTTP address.

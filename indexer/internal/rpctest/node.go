@@ -26,9 +26,29 @@ func New(t testing.TB, id uint64) *Chain {
 		t.Fatal(err)
 	}
 	web := http.NewServeMux()
-	web.Handle("/", server)
-	web.Handle("/ws", server.WebsocketHandler([]string{"*"}))
-	s := httptest.NewServer(web)
+	web.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		c.mu.Lock()
+		disturb := c.disturb
+		c.mu.Unlock()
+		if disturb != nil {
+			disturb(w, r, server)
+			return
+		}
+		server.ServeHTTP(w, r)
+	})
+	web.HandleFunc("/ws", func(w http.ResponseWriter, r *http.Request) {
+		c.mu.Lock()
+		refused := c.noSockets
+		c.mu.Unlock()
+		if refused {
+			http.Error(w, "", http.StatusServiceUnavailable)
+			return
+		}
+		server.WebsocketHandler([]string{"*"}).ServeHTTP(w, r)
+	})
+	s := httptest.NewUnstartedServer(web)
+	s.Config.ConnState = c.sockets.note
+	s.Start()
 	t.Cleanup(func() {
 		server.Stop()
 		s.Close()
@@ -92,6 +112,16 @@ func (n *node) GetBlockByNumber(tag string, full bool) (any, error) {
 	})
 }
 
+// GetBlockByHash is eth_getBlockByHash.
+func (n *node) GetBlockByHash(hash common.Hash, full bool) (any, error) {
+	return n.answer("eth_getBlockByHash", []any{hash}, func() (any, error) {
+		if i := slices.IndexFunc(n.c.blocks, func(b *Block) bool { return b.Hash == hash }); i >= 0 {
+			return n.c.blocks[i].json(), nil
+		}
+		return nil, nil
+	})
+}
+
 // json is the block as real nodes give it: the header, the hash and more that a reader must leave alone.
 func (b *Block) json() map[string]any {
 	raw, _ := json.Marshal(b.Header)
@@ -105,13 +135,36 @@ func (b *Block) json() map[string]any {
 	return fields
 }
 
+// addressList is one address or many.
+type addressList []common.Address
+
+// UnmarshalJSON reads either form.
+func (l *addressList) UnmarshalJSON(b []byte) error {
+	var one common.Address
+	if json.Unmarshal(b, &one) == nil {
+		*l = addressList{one}
+		return nil
+	}
+	return json.Unmarshal(b, (*[]common.Address)(l))
+}
+
 // Filter is an eth_getLogs filter.
 type Filter struct {
-	Address   []common.Address `json:"address"`
-	Topics    [][]common.Hash  `json:"topics"`
-	FromBlock hexutil.Uint64   `json:"fromBlock"`
-	ToBlock   hexutil.Uint64   `json:"toBlock"`
-	BlockHash *common.Hash     `json:"blockHash"`
+	Address   addressList     `json:"address"`
+	Topics    [][]common.Hash `json:"topics"`
+	FromBlock hexutil.Uint64  `json:"fromBlock"`
+	ToBlock   hexutil.Uint64  `json:"toBlock"`
+	BlockHash *common.Hash    `json:"blockHash"`
+}
+
+// wants matches topics by position; an empty position matches any.
+func (f *Filter) wants(topics []common.Hash) bool {
+	for i, any := range f.Topics {
+		if len(any) > 0 && (i >= len(topics) || !slices.Contains(any, topics[i])) {
+			return false
+		}
+	}
+	return true
 }
 
 // GetLogs is eth_getLogs. Like many nodes, it answers short, and not with an error, when the range ends above its head.
@@ -134,7 +187,7 @@ func (n *node) GetLogs(f Filter) (any, error) {
 				if len(f.Address) > 0 && !slices.Contains(f.Address, l["address"].(common.Address)) {
 					continue
 				}
-				if topics := l["topics"].([]common.Hash); len(f.Topics) > 0 && (len(topics) == 0 || !slices.Contains(f.Topics[0], topics[0])) {
+				if !f.wants(l["topics"].([]common.Hash)) {
 					continue
 				}
 				logs = append(logs, l)
@@ -163,23 +216,6 @@ func (n *node) logs(b *Block) []map[string]any {
 		}
 	}
 	return logs
-}
-
-func (n *node) receipt(b *Block, i int) map[string]any {
-	tx := b.Txs[i]
-	logs := slices.DeleteFunc(n.logs(b), func(l map[string]any) bool { return l["transactionIndex"] != hexutil.Uint(i) })
-	if logs == nil {
-		logs = []map[string]any{}
-	}
-	status := hexutil.Uint64(1)
-	if tx.Failed {
-		status = 0
-	}
-	return map[string]any{
-		"type": "0x7e", "transactionHash": tx.Hash(), "transactionIndex": hexutil.Uint(i), "blockHash": b.Hash, "blockNumber": hexutil.Uint64(b.Number),
-		"from": tx.From, "to": tx.To, "status": status, "gasUsed": "0x5208", "effectiveGasPrice": "0x3b9aca00", "logs": logs,
-		"depositNonce": "0x1", "contractAddress": nil,
-	}
 }
 
 // GetTransactionReceipt is eth_getTransactionReceipt.
@@ -250,6 +286,9 @@ func (n *node) NewHeads(ctx context.Context) (*rpc.Subscription, error) {
 		return nil, rpc.ErrNotificationsUnsupported
 	}
 	sub := notifier.CreateSubscription()
+	n.c.mu.Lock()
+	n.c.subscribed++
+	n.c.mu.Unlock()
 	ended := false
 	go func() {
 		<-sub.Err()

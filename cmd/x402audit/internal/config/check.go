@@ -36,6 +36,7 @@ func (t *tree) complete(c *Config) {
 	t.chains(c.Chains)
 	t.merchants(c.Merchants)
 	t.facilitators(c.Facilitators)
+	t.scopes(c)
 	t.logs(c.Logs)
 	t.rules(&c.Rules)
 	if _, err := cron.ParseStandard(c.Schedule.Reconcile); err != nil {
@@ -110,17 +111,18 @@ func (t *tree) chains(chains []Chain) {
 				t.wrong(fmt.Sprintf("%s.rpc[%d]", path, j), "not an http://, https://, ws:// or wss:// address")
 			}
 		}
+		if !(c.Sample >= 0 && c.Sample <= 1) {
+			t.wrong(path+".sample", "%v is not a share of the blocks, from 0 to 1", c.Sample)
+		}
 		if !t.given(path + ".from_block") {
 			t.wrong(path+".from_block", "missing: the first block to read, 0 for all")
 		}
 		switch c.Scope {
 		case "":
 			c.Scope = ScopeToken
-		case ScopeToken:
-		case ScopeWatched:
-			t.wrong(path+".scope", "watched is not available in this version; use token, which reads all events of the token")
+		case ScopeToken, ScopeWatched:
 		default:
-			t.wrong(path+".scope", "%q is not token", c.Scope)
+			t.wrong(path+".scope", "%q is neither token nor watched", c.Scope)
 		}
 		t.tokens(c, p, path)
 	}
@@ -191,6 +193,24 @@ func (t *tree) facilitators(facilitators []Facilitator) {
 		}
 		if f.Operated && len(f.Signers) == 0 {
 			t.wrong(path+".signers", "missing: the settlements of an operated facilitator are known by their sender")
+		}
+	}
+}
+
+// scopes refuses the scope watched where what is ours is not known by addresses alone.
+func (t *tree) scopes(c *Config) {
+	for i := range c.Chains {
+		if c.Chains[i].Scope != ScopeWatched {
+			continue
+		}
+		path := fmt.Sprintf("chains[%d].scope", i)
+		switch {
+		case slices.ContainsFunc(c.Merchants, func(m Merchant) bool { return m.Any }):
+			t.wrong(path, "watched reads what moves to and from merchants, and a merchant is \"*\"; name the merchants, or use token")
+		case slices.ContainsFunc(c.Facilitators, func(f Facilitator) bool { return f.Operated }):
+			t.wrong(path, "watched does not see all settlements of an operated facilitator; use token")
+		case len(c.watched()) == 0:
+			t.wrong(path, "watched reads what moves to and from merchants, and none has an address")
 		}
 	}
 }

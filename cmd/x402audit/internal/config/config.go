@@ -64,6 +64,9 @@ type Chain struct {
 	Tokens     []Token  `yaml:"tokens"`
 	FinalDepth uint64   `yaml:"final_depth"` // blocks under the latest that count as final; 0 asks the node
 	Poll       Duration `yaml:"poll"`        // 0 is the indexer's own
+	Link       bool     `yaml:"link"`        // read every header of the backfill
+	Prove      bool     `yaml:"prove"`       // and every block's receipts
+	Sample     float64  `yaml:"sample"`      // the share of the backfill's blocks whose receipts are read, 0 to 1
 }
 
 // Token is an EIP-3009 token. Name and Version are those of its EIP-712 domain; without a name no signature can be checked.

@@ -21,6 +21,8 @@ chains:
     from_block: 30000000
     scope: token
     poll: 500ms
+    link: true
+    sample: 0.001
 merchants: ["` + payTo + `", {name: shop, addresses: ["0x000000000000000000000000000000000000000b"], own_wallets: ["0x000000000000000000000000000000000000000c"], hosts: [shop.example]}]
 facilitators: [{name: A, signers: ["0x000000000000000000000000000000000000000d"], operated: true}]
 logs: [{facilitator: A, path: ./settlements.jsonl, since: 2026-11-01}]
@@ -42,6 +44,9 @@ func TestWholeFile(t *testing.T) {
 	base := c.Chains[0]
 	if base.ChainID != 8453 || base.FromBlock != 30_000_000 || time.Duration(base.Poll) != 500*time.Millisecond {
 		t.Errorf("chain: %+v", base)
+	}
+	if x := c.Indexers()[0]; !x.Link || x.Prove || x.Sample != 0.001 {
+		t.Errorf("proofs: %+v", x)
 	}
 	usdc := base.Tokens[0]
 	if got := schema.Hex(usdc.Address[:]); got != "0x833589fcd6edb6e08f4c7c32d4f71b54bda02913" || usdc.Decimals != 6 || usdc.Name != "USD Coin" || usdc.Version != "2" {
@@ -102,8 +107,12 @@ x402audit.yaml:2: chains[0].from_block: missing: the first block to read, 0 for 
 		`x402audit.yaml:2: chains[0].rpc[0]: not an http://, https://, ws:// or wss:// address`,
 		`x402audit.yaml:3: chains[1].name: base is chains[0] already`,
 		`x402audit.yaml:3: chains[1].chain_id: 8453 is chains[0] already`)
+	f("chains: [{name: base, rpc: \"http://h\", from_block: 0, scope: all}]",
+		`x402audit.yaml:1: chains[0].scope: "all" is neither token nor watched`)
 	f("chains: [{name: base, rpc: \"http://h\", from_block: 0, scope: watched}]",
-		`x402audit.yaml:1: chains[0].scope: watched is not available in this version; use token, which reads all events of the token`)
+		`x402audit.yaml:1: chains[0].scope: watched reads what moves to and from merchants, and none has an address`)
+	f("chains: [{name: base, rpc: \"http://h\", from_block: 0, scope: watched}]\nmerchants: [\"*\"]",
+		`x402audit.yaml:1: chains[0].scope: watched reads what moves to and from merchants, and a merchant is "*"; name the merchants, or use token`)
 	f("chains: [{name: dev, chain_id: 7, rpc: \"http://h\", from_block: 0, tokens: [{symbol: T, address: \""+payTo+"\"}]}]",
 		`x402audit.yaml:1: chains[0].tokens[0].decimals: missing: an amount means nothing without it`)
 

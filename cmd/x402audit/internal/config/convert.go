@@ -44,13 +44,34 @@ func (c *Config) Indexers() []indexer.Config {
 		list[i] = indexer.Config{
 			Name: chain.Name, ChainID: chain.ChainID, RPC: chain.RPC, FromBlock: chain.FromBlock,
 			FinalDepth: chain.FinalDepth, Poll: time.Duration(chain.Poll),
+			Link: chain.Link, Prove: chain.Prove, Sample: chain.Sample,
 			Interest: interest(&audit), KeepTransfer: keepTransfer(&audit),
+		}
+		if chain.Scope == ScopeWatched {
+			list[i].Watched = c.watched()
 		}
 		for _, t := range chain.Tokens {
 			list[i].Tokens = append(list[i].Tokens, indexer.Token{Address: schema.Address(t.Address)})
 		}
 	}
 	return list
+}
+
+// watched are the addresses whose Transfers the scope watched reads: those of which keepTransfer keeps them.
+func (c *Config) watched() []schema.Address {
+	var list []schema.Address
+	for _, m := range c.Merchants {
+		for _, a := range slices.Concat(m.Addresses, m.OwnWallets) {
+			list = append(list, schema.Address(a))
+		}
+	}
+	for _, f := range c.Facilitators {
+		for _, a := range f.Signers {
+			list = append(list, schema.Address(a))
+		}
+	}
+	slices.SortFunc(list, schema.Address.Cmp)
+	return slices.Compact(list)
 }
 
 // interest picks the settlements whose sender is read: all of them where a facilitator is operated, because its settlements are known by

@@ -17,6 +17,7 @@ import (
 	"x402audit/cmd/x402audit/internal/config"
 	"x402audit/cmd/x402audit/internal/devchain"
 	"x402audit/cmd/x402audit/internal/worker"
+	"x402audit/indexer"
 	"x402audit/reconcile/books"
 	"x402audit/schema"
 	"x402audit/schema/enginetest"
@@ -168,6 +169,17 @@ func TestLabelsHoldWhileRunning(t *testing.T) {
 	})
 	for _, d := range wrong {
 		t.Error(d)
+	}
+
+	// And the store is what the chain commits to.
+	x, err := indexer.New(r.cfg.Indexers()[0], r.store, r.log, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	v, err := x.Verify(ctx, nil, nil, func(uint64, uint64) {})
+	if err != nil || v.Proved != v.To-v.From+1 || v.Differ != 0 || v.Settlements == 0 {
+		t.Errorf("verified: %+v, %v", v, err)
 	}
 }
 

@@ -1,0 +1,134 @@
+package indexer
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/dchest/siphash"
+
+	"x402audit/schema"
+)
+
+// raise does for a range of the backfill what the configuration asks beyond the answer itself: every header (link), every block's receipts
+// (prove), or those of a few blocks (sample). Where a proof contradicts the answer, the range's logs become the proved ones before
+// anything of it is stored.
+func (x *Indexer) raise(ctx context.Context, first uint64, r *span) error {
+	r.how = schema.ReadLogs
+	if r.end.hashes {
+		r.how = schema.ReadAnchored
+	}
+	last := uint64(r.end.Number)
+	whole := x.cfg.Link || x.cfg.Prove
+	var numbers []uint64
+	for n := first; n <= last; n++ {
+		if whole || x.sampled(n) {
+			numbers = append(numbers, n)
+		}
+	}
+	if len(numbers) == 0 {
+		return nil
+	}
+	headers, err := x.rpc.headers(ctx, numbers...)
+	if err != nil {
+		return err
+	}
+	if whole {
+		linked, err := x.chained(headers, r.end)
+		if err != nil {
+			return err
+		}
+		if linked {
+			r.how = schema.ReadLinked
+		}
+	}
+	if !x.cfg.Prove {
+		headers = slices.DeleteFunc(headers, func(h *header) bool { return !x.sampled(uint64(h.Number)) })
+	}
+	if x.watching() {
+		// Of the other blocks nothing was asked that a proof could speak for.
+		headers = slices.DeleteFunc(headers, func(h *header) bool { return !r.holds(uint64(h.Number)) })
+	}
+	proofs, err := x.prove(ctx, headers)
+	if err != nil {
+		return err
+	}
+	for i, h := range headers {
+		if proofs[i].why != "" {
+			x.log.Debug("not proved", "block", uint64(h.Number), "why", proofs[i].why)
+			continue
+		}
+		if h.Number == r.end.Number && h.Hash != r.end.Hash {
+			return x.rpc.refuse("block %d is %s and %s", h.Number, r.end.Hash, h.Hash)
+		}
+		r.proved = append(r.proved, h.ref())
+		x.replace(r, h, proofs[i])
+	}
+	return nil
+}
+
+// chained tells whether headers, which are all of a range that ends with end, hash and follow each other. A header that names another
+// parent than the block before it is refused.
+func (x *Indexer) chained(headers []*header, end *header) (bool, error) {
+	linked := true
+	for i, h := range headers {
+		linked = linked && h.hashes
+		if i > 0 && h.Parent != headers[i-1].Hash {
+			return false, x.rpc.refuse("block %d is not the parent of block %d", headers[i-1].Number, h.Number)
+		}
+	}
+	if top := headers[len(headers)-1]; top.Hash != end.Hash {
+		return false, x.rpc.refuse("block %d is %s and %s", end.Number, end.Hash, top.Hash)
+	}
+	return linked, nil
+}
+
+// replace puts a block's proved events into the place of those that were answered for it.
+func (x *Indexer) replace(r *span, h *header, p proof) {
+	low, _ := slices.BinarySearchFunc(r.logs, uint64(h.Number), func(l event, n uint64) int { return cmp.Compare(l.blockNumber, n) })
+	high := low
+	for high < len(r.logs) && r.logs[high].blockNumber == uint64(h.Number) {
+		high++
+	}
+	proved := decodeAll(x.followedIn(p.logs))
+	incident := x.judge(h, r.logs[low:high], proved)
+	if incident == nil {
+		return
+	}
+	r.incidents = append(r.incidents, *incident)
+	r.logs = slices.Concat(r.logs[:low], proved, r.logs[high:])
+	r.times[h.Hash] = int64(h.Time)
+	r.blocks = slices.DeleteFunc(r.blocks, func(b schema.Block) bool { return b.Number == uint64(h.Number) })
+	r.blocks = append(r.blocks, x.blockRow(h))
+}
+
+// commit says in the place that a range was read.
+func (p *place) commit(first uint64, r *span) {
+	end := r.end.ref()
+	p.cover.add(first, end.Number, end.Hash, upTo(r.how)...)
+	for _, b := range r.proved {
+		p.cover.add(b.Number, b.Number, b.Hash, schema.ReadProved)
+	}
+	p.final, p.window = end, nil
+}
+
+// sampled picks the share of blocks that the configuration wants proved. It goes by a hash of the block's number, so that every run picks the
+// same blocks, among them those without logs, whose own hashes nobody has read.
+func (x *Indexer) sampled(number uint64) bool {
+	if x.cfg.Sample <= 0 || x.cfg.Sample >= 1 {
+		return x.cfg.Sample >= 1
+	}
+	var b [8]byte
+	binary.BigEndian.PutUint64(b[:], number)
+	return float64(siphash.Hash(x.cfg.ChainID, 0, b[:])) < x.cfg.Sample*math.MaxUint64
+}
+
+func (c *Config) checkProofs() error {
+	if !(c.Sample >= 0 && c.Sample <= 1) {
+		return fmt.Errorf("chain %s: %w: sample is a share of the blocks, from 0 to 1", c.Name, ErrConfig)
+	}
+	return nil
+}
