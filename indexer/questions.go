@@ -192,7 +192,13 @@ func (x *Indexer) keepReceipt(e *evidence, r *receipt, block schema.Block) {
 	if block.Number <= x.at.head.Final.Number {
 		e.blocks = append(e.blocks, block) // those above are stored with the window
 	}
-	for _, s := range pair(x.cfg.ChainID, block.Time, r.Logs, true).settlements {
+	p := pair(x.cfg.ChainID, block.Time, r.Logs, true)
+	for _, t := range p.transfers { // a claim may be about a plain Transfer
+		if x.follows[t.Token] {
+			e.transfers = append(e.transfers, t)
+		}
+	}
+	for _, s := range p.settlements {
 		if !x.follows[s.Token] || block.Number < x.at.from {
 			e.settlements = append(e.settlements, s)
 			e.touchSettlement(&s)

@@ -399,6 +399,7 @@ var details = map[string]string{
 	match.DetailDust:            "zero or below dust: anyone can send it",
 	match.DetailNoTransfer:      "the claimed transaction succeeded and holds no settlement of this payment",
 	match.DetailPlainTransfer:   "the claimed transaction holds a plain Transfer, which is not judged yet",
+	match.DetailRailUnread:      "the chain side of its rail is not read, so nothing can be called absent",
 	match.DetailSenderUnread:    "whether it is ours depends on its sender, which was not read yet",
 	match.DetailLogPassed:       "every log of the facilitator that reaches it has moved past it",
 	match.DetailLogSilent:       "a log reaches it and has been silent since",

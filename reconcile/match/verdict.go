@@ -22,6 +22,7 @@ const (
 	DetailNoTransfer      = "no_transfer"       // the named transaction succeeded and holds no settlement of this payment
 	DetailPlainTransfer   = "plain_transfer"    // the named transaction holds a plain Transfer, which this version does not judge
 	DetailSenderUnread    = "sender_unread"     // the sender that decides whether it is ours has not been read yet
+	DetailRailUnread      = "rail_unread"       // the chain side of its rail (Permit2, channels, gateways) is not read: nothing can be called absent
 )
 
 // judge gives one payment its verdict: the lines of the closed list in their order, the first that holds. ok is false for what is foreign, or was
@@ -236,6 +237,10 @@ func (j *judge) unsettled(c *Case) {
 			return
 		}
 	}
+	if !readable(k) {
+		j.call(c, schema.Pending, DetailRailUnread)
+		return
+	}
 	if known && head.Final.Time < deadline {
 		p.Waits.Time = deadline
 	} else if known {
@@ -299,6 +304,7 @@ func (j *judge) namedTransactions(c *Case, deadline int64) (v schema.Verdict, de
 			c.Payment.Waits.Final = t.BlockNumber
 		case !t.Succeeded:
 			return schema.Reverted, "", true
+		case !readable(k):
 		case k.Method == schema.MethodClaim && j.paysPlainly(t, &c.Claims[i]):
 			c.Payment.Detail = DetailPlainTransfer
 			return "", "", false
@@ -310,6 +316,12 @@ func (j *judge) namedTransactions(c *Case, deadline int64) (v schema.Verdict, de
 		return schema.MissingOnchain, DetailNoTransfer, true
 	}
 	return "", "", false
+}
+
+// readable holds for payments whose settlement the index would show: EIP-3009 authorizations, and claims that state no nonce. What it does not read cannot be
+// called absent.
+func readable(k schema.Key) bool {
+	return k.Method == schema.MethodEIP3009 || k.Method == schema.MethodClaim
 }
 
 // followsOrAny: a keyless claim that states no token is held against the followed ones; an authorization of a token that is not followed is judged from the receipt alone,

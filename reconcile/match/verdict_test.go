@@ -189,6 +189,14 @@ func TestMissingOnchain(t *testing.T) {
 	}
 }
 
+// What settles over Permit2 leaves no AuthorizationUsed: its absence from the index proves nothing.
+func TestUnreadRails(t *testing.T) {
+	permit2 := func(c *Claim) { c.Key.Method = schema.MethodPermit2 }
+	newWorld().claim(1, noon, success, permit2).tx(hash(101), blockAt(noon), signer, true).want(t, schema.Pending, DetailRailUnread, none)
+	newWorld().claim(1, noon, failure, permit2).want(t, schema.Pending, DetailRailUnread, none)
+	newWorld().claim(1, noon, success, permit2).tx(hash(101), blockAt(noon), signer, false).want(t, schema.Reverted, "", final)
+}
+
 func TestExpired(t *testing.T) {
 	newWorld().claim(1, noon, failure).witness(1, noon+700, schema.AnswerUnused).want(t, schema.Expired, "", final)
 	newWorld().claim(1, noon, verify).witness(1, noon+700, schema.AnswerUnused).want(t, schema.Expired, "", final)
