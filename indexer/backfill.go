@@ -61,12 +61,12 @@ func (x *Indexer) backfill(ctx context.Context, h heads) error {
 // join ties a range to what was read before and to the finalized head, and moves the place over it.
 func (x *Indexer) join(h heads, r *span) error {
 	if r.end.Number == h.final.Number && r.end.Hash != h.final.Hash {
-		return x.rpc.refuse("block %d is %s now and was %s as the finalized block", r.end.Number, r.end.Hash, h.final.Hash)
+		return x.rpc.refuse(hashMismatch, "block %d is %s now and was %s as the finalized block", r.end.Number, r.end.Hash, h.final.Hash)
 	}
 	if x.at.final.Hash != (schema.Hash{}) && r.parent != x.at.final.Hash {
 		if r.follows {
 			// Both were read within this backfill: the endpoint changed its mind in between.
-			return x.rpc.refuse("block %d names the parent %s, and %s was read for it", r.first, r.parent, x.at.final.Hash)
+			return x.rpc.refuse(hashMismatch, "block %d names the parent %s, and %s was read for it", r.first, r.parent, x.at.final.Hash)
 		}
 		return x.forked(x.at.final, r.parent)
 	}
@@ -182,16 +182,16 @@ func (x *Indexer) checkEvents(logs []event, first uint64, end *header) error {
 		l := &logs[i]
 		switch {
 		case l.blockNumber < first || l.blockNumber > last:
-			return x.rpc.refuse("a log of block %d for blocks %d to %d", l.blockNumber, first, last)
+			return x.rpc.refuse(outOfRange, "a log of block %d for blocks %d to %d", l.blockNumber, first, last)
 		case l.kind == eventOther || !x.isOfToken(l):
-			return x.rpc.refuse("a log that was not asked for, in block %d", l.blockNumber)
+			return x.rpc.refuse(notAsked, "a log that was not asked for, in block %d", l.blockNumber)
 		case l.blockNumber == last && l.blockHash != end.Hash:
-			return x.rpc.refuse("a log of block %d has block hash %s and not %s", last, l.blockHash, end.Hash)
+			return x.rpc.refuse(hashMismatch, "a log of block %d has block hash %s and not %s", last, l.blockHash, end.Hash)
 		case i == 0 || logs[i-1].blockNumber != l.blockNumber:
 		case logs[i-1].blockHash != l.blockHash:
-			return x.rpc.refuse("a log of block %d has block hash %s and not %s", l.blockNumber, l.blockHash, logs[i-1].blockHash)
+			return x.rpc.refuse(hashMismatch, "a log of block %d has block hash %s and not %s", l.blockNumber, l.blockHash, logs[i-1].blockHash)
 		case logs[i-1].index == l.index:
-			return x.rpc.refuse("log %d of block %d stands twice", l.index, l.blockNumber)
+			return x.rpc.refuse(duplicate, "log %d of block %d stands twice", l.index, l.blockNumber)
 		}
 	}
 	return nil
@@ -225,36 +225,11 @@ func (x *Indexer) readTimes(ctx context.Context, r *span) error {
 	}
 	for _, b := range headers {
 		if _, ok := r.times[b.Hash]; !ok {
-			return x.rpc.refuse("the logs of block %d are not of block hash %s", b.Number, b.Hash)
+			return x.rpc.refuse(hashMismatch, "the logs of block %d are not of block hash %s", b.Number, b.Hash)
 		}
 		r.times[b.Hash] = int64(b.Time)
 		r.blocks = append(r.blocks, x.blockRow(b))
 	}
 	r.blocks = append(r.blocks, x.blockRow(r.end))
 	return nil
-}
-
-// progress tells on long backfills how far they are.
-type progress struct {
-	started, told time.Time
-	first         uint64
-	logs          int
-}
-
-const tellEvery = 10 * time.Second
-
-func (p *progress) begin(first uint64) {
-	now := time.Now()
-	*p = progress{started: now, told: now, first: first}
-}
-
-func (p *progress) advance(x *Indexer, h heads, logs int) {
-	p.logs += logs
-	now := time.Now()
-	if now.Sub(p.told) < tellEvery {
-		return
-	}
-	p.told = now
-	x.log.Info("backfill", "block", x.at.final.Number, "of", uint64(h.final.Number), "blocks", x.at.final.Number-p.first+1,
-		"logs_s", int(float64(p.logs)/now.Sub(p.started).Seconds()), "lag", time.Duration(int64(h.latest.Time)-x.at.final.Time)*time.Second)
 }

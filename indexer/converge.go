@@ -65,7 +65,7 @@ func (x *Indexer) agree(ctx context.Context, h heads) error {
 	}
 	latest := h.latest.ref()
 	if latest.Number < x.at.final.Number {
-		return x.rpc.refuse("its head %d is below block %d, which is finalized", latest.Number, x.at.final.Number)
+		return x.rpc.refuse(lagging, "its head %d is below block %d, which is finalized", latest.Number, x.at.final.Number)
 	}
 	keep, replacing, err := x.forkPoint(ctx, min(tip.Number, latest.Number), h)
 	if err != nil {
@@ -79,7 +79,7 @@ func (x *Indexer) agree(ctx context.Context, h heads) error {
 	if gone[0].Number == latest.Number+1 {
 		// Nothing replaces what is gone: the chain shrank, or this node has not seen it yet.
 		if x.shrunk++; x.shrunk < patience {
-			return x.rpc.refuse("its head went back from block %d to its ancestor %d", tip.Number, latest.Number)
+			return x.rpc.refuse(lagging, "its head went back from block %d to its ancestor %d", tip.Number, latest.Number)
 		}
 	}
 	x.shrunk = 0
@@ -184,7 +184,7 @@ func (x *Indexer) finalize(h heads) error {
 	}
 	i := final.Number - p.window[0].Number
 	if p.window[i].Hash != final.Hash {
-		return x.rpc.refuse("its finalized block %d is no ancestor of its latest", final.Number)
+		return x.rpc.refuse(hashMismatch, "its finalized block %d is no ancestor of its latest", final.Number)
 	}
 	p.settle(int(i) + 1)
 	return nil

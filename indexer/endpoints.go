@@ -167,8 +167,8 @@ func (c *client) prefer(e *endpoint, atFault bool) {
 }
 
 // refuseOf is refuse of an endpoint that is out of use already.
-func (c *client) refuseOf(format string, args ...any) error {
-	c.metrics.refused.Inc()
+func (c *client) refuseOf(why reason, format string, args ...any) error {
+	c.metrics.refused.WithLabelValues(string(why)).Inc()
 	return sentence{fmt.Sprintf("chain %s: an endpoint is left: %s", c.chain, fmt.Sprintf(format, args...)), errRefused}
 }
 
@@ -215,7 +215,7 @@ func (x *Indexer) survey(ctx context.Context, h heads) error {
 				x.disagree(ctx, other, held.Number, "block "+held.Hash.String(), "finalized block "+final.Hash.String())
 				if held.Number > x.at.final.Number {
 					c.prefer(other, true)
-					return c.refuseOf("block %d is %s, and %s is finalized at another endpoint", held.Number, held.Hash, final.Hash)
+					return c.refuseOf(deadFork, "block %d is %s, and %s is finalized at another endpoint", held.Number, held.Hash, final.Hash)
 				}
 				c.fault(other) // what is final here stays final
 				continue
@@ -224,7 +224,7 @@ func (x *Indexer) survey(ctx context.Context, h heads) error {
 		if still && int64(latest.Time) > int64(h.latest.Time)+stalledFor {
 			x.disagree(ctx, other, uint64(h.latest.Number), fmt.Sprintf("head %d stands still", h.latest.Number), fmt.Sprintf("head %d", latest.Number))
 			c.prefer(other, true)
-			return c.refuseOf("its head %d stands still, and another endpoint is at %d", h.latest.Number, latest.Number)
+			return c.refuseOf(lagging, "its head %d stands still, and another endpoint is at %d", h.latest.Number, latest.Number)
 		}
 		if same != nil && same.Hash == h.latest.Hash && c.faster(other, current) && (other.most == 0 || current.most > 0) {
 			c.prefer(other, false)
@@ -242,7 +242,7 @@ func (x *Indexer) doubt(ctx context.Context, forked error) error {
 		if x.rpc.askOne(ctx, other, []rpc.BatchElem{headerByTag(hexutil.EncodeUint64(x.at.final.Number), &b)}) && b != nil && b.Hash == x.at.final.Hash {
 			x.disagree(ctx, other, x.at.final.Number, "another block than "+b.Hash.String(), "block "+b.Hash.String())
 			x.rpc.prefer(other, true)
-			return x.rpc.refuseOf("its chain forked below block %d, which is finalized and on another endpoint's chain", x.at.final.Number)
+			return x.rpc.refuseOf(deadFork, "its chain forked below block %d, which is finalized and on another endpoint's chain", x.at.final.Number)
 		}
 	}
 	return forked
@@ -334,7 +334,7 @@ func (x *Indexer) compare(ctx context.Context, blocks []*header, answers [][]cha
 		had := len(first[of[k]].logs)
 		if b.Hash == theirs[k].header.Hash && had < len(theirs[k].logs) && hows[at[of[k]]] != schema.ReadProved {
 			x.rpc.prefer(other, true)
-			return x.rpc.refuseOf("block %d came with %d logs, and another endpoint has %d", b.Number, had, len(theirs[k].logs))
+			return x.rpc.refuseOf(missingLog, "block %d came with %d logs, and another endpoint has %d", b.Number, had, len(theirs[k].logs))
 		}
 	}
 	return nil

@@ -183,7 +183,7 @@ func (x *Indexer) readReceipts(ctx context.Context, into map[schema.Hash]*receip
 	}
 	for i, r := range got {
 		if r == nil || r.BlockHash != missing[i].block {
-			return x.rpc.refuse("transaction %s has logs in block %s but no receipt there", hashes[i], missing[i].block)
+			return x.rpc.refuse(missingReceipt, "transaction %s has logs in block %s but no receipt there", hashes[i], missing[i].block)
 		}
 		into[hashes[i]] = r
 	}

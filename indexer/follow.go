@@ -36,6 +36,7 @@ func (x *Indexer) Run(ctx context.Context, changed func()) error {
 	pauses := x.pauses()
 	var answered time.Time
 	for {
+		looked := time.Now()
 		err := x.step(ctx, &answered)
 		switch {
 		case ctx.Err() != nil:
@@ -43,7 +44,7 @@ func (x *Indexer) Run(ctx context.Context, changed func()) error {
 		case err == nil:
 			x.metrics.failing.Set(0)
 			pauses.Reset()
-			wake.wait(ctx, x.cfg.Poll)
+			wake.wait(ctx, x.cfg.Poll-time.Since(looked)) // what reading took is not waited for again
 		case x.permanent(err):
 			return err
 		default:

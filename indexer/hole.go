@@ -114,8 +114,8 @@ func (x *Indexer) storedBlocks(ctx context.Context, low, high uint64) ([]schema.
 		clickhouse.Parameters{"chain": x.chainParam(), "low": strconv.FormatUint(low, 10), "high": strconv.FormatUint(high, 10)})
 }
 
-// search goes on with the searches that are under way, as far as searchRequests lead.
-func (x *Indexer) search(ctx context.Context, e *evidence) error {
+// search goes on with the searches that are under way, as far as searchRequests lead, and returns how many events it found that the index missed.
+func (x *Indexer) search(ctx context.Context, e *evidence) (mended int, err error) {
 	keys := slices.SortedFunc(maps.Keys(x.searches), func(a, b schema.Key) int { return a.Nonce.Cmp(b.Nonce) })
 	left := searchRequests
 	for _, k := range keys {
@@ -126,12 +126,13 @@ func (x *Indexer) search(ctx context.Context, e *evidence) error {
 				break
 			}
 			if err != nil {
-				return err
+				return mended, err
 			}
 			if found != nil {
 				if err := x.repair(ctx, e, k, found); err != nil {
-					return err
+					return mended, err
 				}
+				mended++
 			} else if done {
 				x.log.Warn("a node calls an authorization used and has no event of it", "payment", k.ID())
 			}
@@ -141,7 +142,7 @@ func (x *Indexer) search(ctx context.Context, e *evidence) error {
 			}
 		}
 	}
-	return nil
+	return mended, nil
 }
 
 // searchOnce asks for one range. A range that the node refuses is halved.
@@ -209,7 +210,7 @@ func (x *Indexer) repair(ctx context.Context, e *evidence, k schema.Key, found *
 	}
 	at := headers[number-low]
 	if at.Hash != found.BlockHash {
-		return x.rpc.refuse("the event of payment %s is in block %s, and block %d is %s", k.ID(), found.BlockHash, number, at.Hash)
+		return x.rpc.refuse(hashMismatch, "the event of payment %s is in block %s, and block %d is %s", k.ID(), found.BlockHash, number, at.Hash)
 	}
 	if !missed {
 		return x.repairFromReceipt(ctx, e, at, found.Transaction)
@@ -257,7 +258,7 @@ func (x *Indexer) repairFromReceipt(ctx context.Context, e *evidence, h *header,
 	}
 	r := receipts[0]
 	if r == nil || r.BlockHash != h.Hash {
-		return x.rpc.refuse("transaction %s has logs in block %s but no receipt there", transaction, h.Hash)
+		return x.rpc.refuse(missingReceipt, "transaction %s has logs in block %s but no receipt there", transaction, h.Hash)
 	}
 	e.add(x.evidenceOfAny(r.Logs, int64(h.Time)))
 	e.transactions = append(e.transactions, r.row(x.cfg.ChainID, int64(h.Time)))

@@ -8,7 +8,7 @@ type metrics struct {
 	logs, malformed      prometheus.Counter
 	reorgs, reorged      prometheus.Counter
 	retracted            prometheus.Counter
-	refused              prometheus.Counter
+	refused              *prometheus.CounterVec
 	rpcRequests          *prometheus.CounterVec
 	rpcErrors            *prometheus.CounterVec
 	answered             prometheus.Counter
@@ -17,6 +17,25 @@ type metrics struct {
 	disagreements        prometheus.Counter
 	failing              prometheus.Gauge
 }
+
+// reason is why an answer is refused: the label of its metric.
+type reason string
+
+const (
+	hashMismatch   reason = "hash_mismatch"   // a hash or parent that another answer contradicts
+	outOfRange     reason = "out_of_range"    // of another block or transaction than was asked for
+	notAsked       reason = "not_asked"       // of another token or event
+	duplicate      reason = "duplicate"       // a log twice
+	emptyAnswer    reason = "empty_answer"    // no logs for a block that holds some
+	missingLog     reason = "missing_log"     // not all logs of a block
+	disproved      reason = "disproved"       // logs that the block's receipts do not have
+	missingBlock   reason = "missing_block"   // null for a block that is there
+	missingReceipt reason = "missing_receipt" // null for the receipt of a transaction that is there
+	lagging        reason = "lagging"         // a head that goes back or stands still
+	deadFork       reason = "dead_fork"       // a chain that another endpoint's finalized block is not on
+)
+
+var reasons = []reason{hashMismatch, outOfRange, notAsked, duplicate, emptyAnswer, missingLog, disproved, missingBlock, missingReceipt, lagging, deadFork}
 
 func newMetrics(chain string, reg prometheus.Registerer) (*metrics, error) {
 	gauge := func(name, help string) prometheus.Gauge {
@@ -38,7 +57,7 @@ func newMetrics(chain string, reg prometheus.Registerer) (*metrics, error) {
 		reorgs:        counter("reorgs_total", "Times that blocks left the canonical chain."),
 		reorged:       counter("reorged_blocks_total", "Blocks that left the canonical chain."),
 		retracted:     counter("retracted_settlements_total", "Settlements in blocks that left the canonical chain; the table reorgs has their amounts."),
-		refused:       counter("refused_answers_total", "Answers of endpoints that contradict themselves and were not used."),
+		refused:       vector("refused_answers_total", "Answers of endpoints that contradict themselves and were not used.", "reason"),
 		rpcRequests:   vector("rpc_requests_total", "JSON-RPC requests, each element of a batch counted.", "method"),
 		rpcErrors:     vector("rpc_errors_total", "JSON-RPC errors: transport, rate and slow (retried), range (asked for less) or answer (the node's own).", "kind"),
 		answered:      counter("questions_answered_total", "Questions of the audit that a node has answered."),
@@ -47,6 +66,9 @@ func newMetrics(chain string, reg prometheus.Registerer) (*metrics, error) {
 		switches:      counter("endpoint_switches_total", "Changes of the endpoint in use."),
 		disagreements: counter("rpc_disagreements_total", "Blocks of which two endpoints said different things."),
 		failing:       gauge("failing", "1 while the chain cannot be followed; the log says why."),
+	}
+	for _, why := range reasons { // a rule on their rate needs them from the start
+		m.refused.WithLabelValues(string(why))
 	}
 	if reg == nil {
 		return m, nil

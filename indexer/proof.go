@@ -130,7 +130,14 @@ func (x *Indexer) judge(b *header, answered, proved []event) *schema.Incident {
 	if missing == 0 && extra == 0 {
 		return nil
 	}
-	x.metrics.refused.Inc()
+	why := missingLog
+	switch {
+	case len(answered) == 0:
+		why = emptyAnswer
+	case extra > 0:
+		why = disproved
+	}
+	x.metrics.refused.WithLabelValues(string(why)).Inc()
 	return x.hole(uint64(b.Number), b.Hash,
 		fmt.Sprintf("eth_getLogs of %s left out %d logs and gave %d that are not in the block's receipts", x.rpc.host(), missing, extra))
 }

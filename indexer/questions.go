@@ -35,7 +35,8 @@ const askAgain = 2
 // not followed; the question stays open until that block is final, and is asked again when it was reorganized away. Not found counts
 // only at a final block at or after NotBefore.
 //
-// An authorization that the node calls used though the index has no event of it is looked for (hole.go).
+// An authorization that the node calls used though the index has no event of it is looked for (hole.go). Its event, when
+// it is found later than the answer was given, counts as one too.
 func (x *Indexer) Answer(ctx context.Context) (answered int, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -78,7 +79,8 @@ func (x *Indexer) answer(ctx context.Context) (int, error) {
 	if err := x.answerAuthorizations(ctx, e, x.due(open, schema.WitnessAuthorization)); err != nil {
 		return 0, err
 	}
-	if err := x.search(ctx, e); err != nil {
+	mended, err := x.search(ctx, e)
+	if err != nil {
 		return 0, err
 	}
 	if len(e.witnesses) == 0 && len(e.touches) == 0 {
@@ -88,7 +90,7 @@ func (x *Indexer) answer(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	x.metrics.answered.Add(float64(len(e.witnesses)))
-	return len(e.witnesses), nil
+	return max(len(e.witnesses), mended), nil // an event that is found only now was asked for before
 }
 
 func (a asked) keep(open []schema.Question) {
@@ -184,8 +186,8 @@ func (x *Indexer) blocksOf(ctx context.Context, receipts []*receipt) (map[uint64
 	return blocks, nil
 }
 
-// keepReceipt stores a receipt that was asked for: its transaction, and the settlements in it that following the tokens does not bring. A
-// claim about a token that is not followed is judged by this receipt alone.
+// keepReceipt stores a receipt that was asked for: its transaction, and all settlements in it, most of which following the tokens brings as well.
+// A claim about a token that is not followed, or in the watched scope, is judged by this receipt alone.
 func (x *Indexer) keepReceipt(e *evidence, r *receipt, block schema.Block) {
 	e.transactions = append(e.transactions, r.row(x.cfg.ChainID, block.Time))
 	e.touchTransaction(x.cfg.ChainID, r.Transaction)
@@ -199,10 +201,8 @@ func (x *Indexer) keepReceipt(e *evidence, r *receipt, block schema.Block) {
 		}
 	}
 	for _, s := range p.settlements {
-		if !x.follows[s.Token] || block.Number < x.at.from {
-			e.settlements = append(e.settlements, s)
-			e.touchSettlement(&s)
-		}
+		e.settlements = append(e.settlements, s)
+		e.touchSettlement(&s)
 	}
 }
 

@@ -318,8 +318,8 @@ func (c *client) said(elem rpc.BatchElem) error {
 }
 
 // refuse rejects an answer, with the reason.
-func (c *client) refuse(format string, args ...any) error {
-	c.metrics.refused.Inc()
+func (c *client) refuse(why reason, format string, args ...any) error {
+	c.metrics.refused.WithLabelValues(string(why)).Inc()
 	e := c.inUse()
 	if len(c.endpoints) > 1 {
 		c.fault(e) // another one is asked next
@@ -364,7 +364,7 @@ func (c *client) heads(ctx context.Context, depth uint64) (heads, error) {
 		return h, err
 	}
 	if h.latest == nil {
-		return h, c.refuse("it has no latest block")
+		return h, c.refuse(missingBlock, "it has no latest block")
 	}
 	if depth > 0 {
 		final, err := c.headers(ctx, uint64(h.latest.Number)-min(depth, uint64(h.latest.Number)))
@@ -380,7 +380,7 @@ func (c *client) heads(ctx context.Context, depth uint64) (heads, error) {
 		h.safe = h.final
 	}
 	if h.latest.Number < h.final.Number {
-		return h, c.refuse("latest block %d is below finalized block %d", h.latest.Number, h.final.Number)
+		return h, c.refuse(lagging, "latest block %d is below finalized block %d", h.latest.Number, h.final.Number)
 	}
 	return h, nil
 }
@@ -413,9 +413,9 @@ func (c *client) headers(ctx context.Context, numbers ...uint64) ([]*header, err
 func (c *client) isBlock(h *header, number uint64) error {
 	switch {
 	case h == nil:
-		return c.refuse("it has no block %d, below its own head", number)
+		return c.refuse(missingBlock, "it has no block %d, below its own head", number)
 	case uint64(h.Number) != number || h.Hash == (schema.Hash{}):
-		return c.refuse("block %d was asked and block %d came", number, h.Number)
+		return c.refuse(outOfRange, "block %d was asked and block %d came", number, h.Number)
 	}
 	return nil
 }
@@ -441,7 +441,7 @@ func (c *client) receipts(ctx context.Context, hashes []schema.Hash) ([]*receipt
 				return nil, c.said(elem)
 			}
 			if got[i] != nil && got[i].Transaction != part[i] {
-				return nil, c.refuse("the receipt of %s was asked and that of %s came", part[i], got[i].Transaction)
+				return nil, c.refuse(outOfRange, "the receipt of %s was asked and that of %s came", part[i], got[i].Transaction)
 			}
 		}
 		all = append(all, got...)

@@ -289,7 +289,7 @@ func TestPatience(t *testing.T) {
 func TestRefusals(t *testing.T) {
 	store := openStore(t)
 	type fields = map[string]any
-	f := func(name, method string, lie func(args []any, answer any) (any, bool)) {
+	f := func(name string, why reason, method string, lie func(args []any, answer any) (any, bool)) {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, store)
 			history(w.chain, 30, 0)
@@ -313,8 +313,8 @@ func TestRefusals(t *testing.T) {
 			if lies == 0 {
 				t.Fatal("the node did not lie")
 			}
-			if testutil.ToFloat64(w.x.metrics.refused) == 0 {
-				t.Fatal("nothing was refused")
+			if testutil.ToFloat64(w.x.metrics.refused.WithLabelValues(string(why))) == 0 {
+				t.Errorf("%d lies and none refused as %s, but %v", lies, why, counters(t, w.reg))
 			}
 		})
 	}
@@ -329,36 +329,36 @@ func TestRefusals(t *testing.T) {
 			return answer, true
 		}
 	}
-	f("no logs for a block that has some", "eth_getLogs", func(args []any, answer any) (any, bool) {
+	f("no logs for a block that has some", emptyAnswer, "eth_getLogs", func(args []any, answer any) (any, bool) {
 		return []fields{}, !inRange(args) && len(logs(answer)) > 0
 	})
-	f("only removed logs for a block that has some", "eth_getLogs", func(args []any, answer any) (any, bool) {
+	f("only removed logs for a block that has some", emptyAnswer, "eth_getLogs", func(args []any, answer any) (any, bool) {
 		for _, l := range logs(answer) {
 			l["removed"] = true
 		}
 		return answer, !inRange(args) && len(logs(answer)) > 0
 	})
-	f("logs of another block hash", "eth_getLogs", change("blockHash", schema.Hash{1}))
-	f("logs of another block", "eth_getLogs", change("blockNumber", hexutil.Uint64(9999)))
-	f("a log that was not asked for", "eth_getLogs", change("address", rpctest.Addr(4711)))
-	f("a log twice", "eth_getLogs", func(_ []any, answer any) (any, bool) {
+	f("logs of another block hash", hashMismatch, "eth_getLogs", change("blockHash", schema.Hash{1}))
+	f("logs of another block", outOfRange, "eth_getLogs", change("blockNumber", hexutil.Uint64(9999)))
+	f("a log that was not asked for", notAsked, "eth_getLogs", change("address", rpctest.Addr(4711)))
+	f("a log twice", duplicate, "eth_getLogs", func(_ []any, answer any) (any, bool) {
 		l := logs(answer)
 		return append(l, l...), len(l) > 0
 	})
-	f("a node behind the range", "eth_getBlockByNumber", func(args []any, _ any) (any, bool) { return nil, args[0] == "0xc" })
-	f("no such block at the head", "eth_getBlockByNumber", func(args []any, _ any) (any, bool) { return nil, args[0] == "0x1c" })
-	f("another block", "eth_getBlockByNumber", func(args []any, answer any) (any, bool) {
+	f("a node behind the range", missingBlock, "eth_getBlockByNumber", func(args []any, _ any) (any, bool) { return nil, args[0] == "0xc" })
+	f("no such block at the head", missingBlock, "eth_getBlockByNumber", func(args []any, _ any) (any, bool) { return nil, args[0] == "0x1c" })
+	f("another block", outOfRange, "eth_getBlockByNumber", func(args []any, answer any) (any, bool) {
 		if args[0] == "0x1c" {
 			answer.(fields)["number"] = "0x1b"
 		}
 		return answer, args[0] == "0x1c"
 	})
-	f("no receipt", "eth_getTransactionReceipt", func([]any, any) (any, bool) { return nil, true })
-	f("the receipt of another block", "eth_getTransactionReceipt", func(_ []any, answer any) (any, bool) {
+	f("no receipt", missingReceipt, "eth_getTransactionReceipt", func([]any, any) (any, bool) { return nil, true })
+	f("the receipt of another block", missingReceipt, "eth_getTransactionReceipt", func(_ []any, answer any) (any, bool) {
 		answer.(fields)["blockHash"] = schema.Hash{1}
 		return answer, true
 	})
-	f("a finalized block above the head", "eth_getBlockByNumber", func(args []any, answer any) (any, bool) {
+	f("a finalized block above the head", lagging, "eth_getBlockByNumber", func(args []any, answer any) (any, bool) {
 		if args[0] == "finalized" {
 			answer.(fields)["number"] = hexutil.Uint64(999)
 		}

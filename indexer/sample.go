@@ -62,7 +62,7 @@ func (x *Indexer) raise(ctx context.Context, first uint64, r *span) error {
 			continue
 		}
 		if h.Number == r.end.Number && h.Hash != r.end.Hash {
-			return x.rpc.refuse("block %d is %s and %s", h.Number, r.end.Hash, h.Hash)
+			return x.rpc.refuse(hashMismatch, "block %d is %s and %s", h.Number, r.end.Hash, h.Hash)
 		}
 		r.proved = append(r.proved, h.ref())
 		x.replace(r, h, proofs[i])
@@ -77,11 +77,11 @@ func (x *Indexer) chained(headers []*header, end *header) (bool, error) {
 	for i, h := range headers {
 		linked = linked && h.hashes
 		if i > 0 && h.Parent != headers[i-1].Hash {
-			return false, x.rpc.refuse("block %d is not the parent of block %d", headers[i-1].Number, h.Number)
+			return false, x.rpc.refuse(hashMismatch, "block %d is not the parent of block %d", headers[i-1].Number, h.Number)
 		}
 	}
 	if top := headers[len(headers)-1]; top.Hash != end.Hash {
-		return false, x.rpc.refuse("block %d is %s and %s", end.Number, end.Hash, top.Hash)
+		return false, x.rpc.refuse(hashMismatch, "block %d is %s and %s", end.Number, end.Hash, top.Hash)
 	}
 	return linked, nil
 }

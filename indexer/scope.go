@@ -73,7 +73,7 @@ func (x *Indexer) widen(ctx context.Context, found eventLogs) (eventLogs, error)
 			}
 			for _, l := range answers[i] {
 				if l.blockHash != b.Hash || l.blockNumber != b.Number {
-					return nil, x.rpc.refuse("a log of block %s for block %s", l.blockHash, b.Hash)
+					return nil, x.rpc.refuse(hashMismatch, "a log of block %s for block %s", l.blockHash, b.Hash)
 				}
 			}
 			slices.SortFunc(answers[i], eventOrder)
@@ -82,7 +82,7 @@ func (x *Indexer) widen(ctx context.Context, found eventLogs) (eventLogs, error)
 	}
 	for i := range found {
 		if _, ok := slices.BinarySearchFunc(all, found[i], eventOrder); !ok {
-			return nil, x.rpc.refuse("log %d of block %d is in the range and not in the block", found[i].index, found[i].blockNumber)
+			return nil, x.rpc.refuse(missingLog, "log %d of block %d is in the range and not in the block", found[i].index, found[i].blockNumber)
 		}
 	}
 	return all, nil

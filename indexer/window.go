@@ -153,7 +153,7 @@ func (x *Indexer) confirmEmpty(ctx context.Context, b *header) error {
 	switch {
 	case elems[0].Error == nil:
 		if len(receipts) == 0 {
-			return x.rpc.refuse("no logs and no receipts for block %d, whose bloom is not empty", b.Number)
+			return x.rpc.refuse(emptyAnswer, "no logs and no receipts for block %d, whose bloom is not empty", b.Number)
 		}
 		logs = nil
 		for _, r := range receipts {
@@ -164,15 +164,15 @@ func (x *Indexer) confirmEmpty(ctx context.Context, b *header) error {
 	case elems[1].Error != nil:
 		return x.rpc.said(elems[1])
 	case len(logs) == 0:
-		return x.rpc.refuse("no logs for block %d, whose bloom is not empty", b.Number)
+		return x.rpc.refuse(emptyAnswer, "no logs for block %d, whose bloom is not empty", b.Number)
 	}
 	slices.SortFunc(logs, inChainOrder)
 	for i := range logs {
 		if logs[i].BlockHash != b.Hash || int(logs[i].Index) != i {
-			return x.rpc.refuse("the logs of block %d are not numbered from 0 without a gap", b.Number)
+			return x.rpc.refuse(missingLog, "the logs of block %d are not numbered from 0 without a gap", b.Number)
 		}
 		if x.isFollowed(&logs[i]) {
-			return x.rpc.refuse("no logs for block %d, which holds some", b.Number)
+			return x.rpc.refuse(emptyAnswer, "no logs for block %d, which holds some", b.Number)
 		}
 	}
 	return nil
@@ -191,18 +191,18 @@ func (x *Indexer) check(logs []chainLog, low, high uint64, end *header) error {
 		l := &logs[i]
 		number := uint64(l.BlockNumber)
 		if number < low || number > high {
-			return x.rpc.refuse("a log of block %d for blocks %d to %d", number, low, high)
+			return x.rpc.refuse(outOfRange, "a log of block %d for blocks %d to %d", number, low, high)
 		}
 		if !x.isFollowed(l) {
-			return x.rpc.refuse("a log that was not asked for, in block %d", number)
+			return x.rpc.refuse(notAsked, "a log that was not asked for, in block %d", number)
 		}
 		if hash, ok := hashes[number]; ok && hash != l.BlockHash {
-			return x.rpc.refuse("a log of block %d has block hash %s and not %s", number, l.BlockHash, hash)
+			return x.rpc.refuse(hashMismatch, "a log of block %d has block hash %s and not %s", number, l.BlockHash, hash)
 		}
 		hashes[number] = l.BlockHash
 		at := position{number, uint64(l.Index)}
 		if seen[at] {
-			return x.rpc.refuse("log %d of block %d stands twice", l.Index, number)
+			return x.rpc.refuse(duplicate, "log %d of block %d stands twice", l.Index, number)
 		}
 		seen[at] = true
 	}

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"x402audit/reconcile/ingest"
 	"x402audit/reconcile/match"
 	"x402audit/schema"
@@ -47,10 +49,13 @@ func (a *Auditor) asOf(ctx context.Context) (match.AsOf, map[string]uint64, erro
 			latest = max(latest, h.Latest.Time)
 		}
 	}
-	if err := a.covered(ctx, &asof); err != nil {
-		return asof, nil, err
-	}
-	asof.Sources, err = a.sources(ctx, match.LatestRecord(latest))
+	reads, reading := errgroup.WithContext(ctx)
+	reads.Go(func() error { return a.covered(reading, &asof) })
+	reads.Go(func() (err error) {
+		asof.Sources, err = a.sources(reading, match.LatestRecord(latest))
+		return err
+	})
+	err = reads.Wait()
 	return asof, writers, err
 }
 

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"x402audit/reconcile/findings"
 	"x402audit/reconcile/match"
@@ -92,14 +93,21 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 	}
 
 	todo := newScope()
-	if err := a.touched(ctx, todo, done.Writers, writers); err != nil {
-		return s, err
-	}
+	var due []schema.Key
+	reads, reading := errgroup.WithContext(ctx)
+	reads.Go(func() error { return a.touched(reading, todo, done.Writers, writers) })
 	if moved { // what time alone can change
 		recovered := !maps.Equal(now.CoveredSince, done.AsOf.CoveredSince) || !maps.Equal(now.CoveredFrom, done.AsOf.CoveredFrom)
-		if err := a.due(ctx, todo, &asof, recovered); err != nil {
-			return s, err
-		}
+		reads.Go(func() (err error) {
+			due, err = a.due(reading, &asof, recovered)
+			return err
+		})
+	}
+	if err := reads.Wait(); err != nil {
+		return s, err
+	}
+	for _, k := range due {
+		todo.add(k)
 	}
 	if !todo.empty() {
 		ev, err := a.load(ctx, todo, asof)

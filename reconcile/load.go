@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"x402audit/reconcile/match"
 	"x402audit/schema"
@@ -18,14 +19,20 @@ func (a *Auditor) load(ctx context.Context, s *scope, asof match.AsOf) (match.Ev
 	l := &loader{ctx: ctx, store: a.store, ev: match.Evidence{AsOf: asof, Canonical: map[schema.Hash]bool{}}}
 
 	// Touched transactions matter only where keyless claims name them, and for payments whose claims name them.
-	for c := range l.keyless("transaction IN", hashes(txsOf(s.txs))) {
+	var tied, named, touched []schema.Claim
+	l.together(
+		func() { tied = l.keyless("transaction IN", hashes(txsOf(s.txs))) },
+		func() { named = l.claimsNaming(hashes(txsOf(s.txs))) },
+		func() { touched = l.keyless("claim_id IN", hashes(keysOf(s.claims))) },
+	)
+	for _, c := range tied {
 		s.claims[c.ID] = true
 		s.txs[place{c.Key.ChainID, c.Transaction}] = true
 	}
-	for c := range l.claimsNaming(hashes(txsOf(s.txs))) {
+	for _, c := range named {
 		s.add(c.Key)
 	}
-	for c := range l.keyless("claim_id IN", hashes(keysOf(s.claims))) {
+	for _, c := range touched {
 		if c.Transaction != (schema.Hash{}) {
 			s.txs[place{c.Key.ChainID, c.Transaction}] = true
 		}
@@ -36,9 +43,13 @@ func (a *Auditor) load(ctx context.Context, s *scope, asof match.AsOf) (match.Ev
 
 	// Whole payers, and what ties to their transactions.
 	payers := l.payers(s.payers)
-	settlements := l.settlements("authorizer IN", payers)
-	cancellations := l.cancellations(payers)
-	keyed := l.keyed(payers)
+	var settlements []schema.Settlement
+	var keyed, keyless []schema.Claim
+	l.together(
+		func() { settlements = l.settlements("authorizer IN", payers) },
+		func() { l.ev.Cancellations = l.cancellations(payers) },
+		func() { keyed = l.keyed(payers) },
+	)
 	txs := map[place]bool{}
 	for p := range s.txs {
 		txs[p] = true
@@ -46,13 +57,12 @@ func (a *Auditor) load(ctx context.Context, s *scope, asof match.AsOf) (match.Ev
 	for _, x := range settlements {
 		txs[place{x.ChainID, x.Transaction}] = true
 	}
-	var keyless []schema.Claim
 	shared := map[place]bool{}
-	for c := range l.keyless("transaction IN", hashes(txsOf(txs))) {
+	for _, c := range l.keyless("transaction IN", hashes(txsOf(txs))) {
 		keyless = append(keyless, c)
 		shared[place{c.Key.ChainID, c.Transaction}] = true
 	}
-	for c := range l.keyless("claim_id IN", hashes(keysOf(s.claims))) {
+	for _, c := range touched {
 		if c.Transaction == (schema.Hash{}) {
 			keyless = append(keyless, c)
 		}
@@ -66,21 +76,21 @@ func (a *Auditor) load(ctx context.Context, s *scope, asof match.AsOf) (match.Ev
 		}
 	}
 	keyed = append(keyed, l.keyed(l.payers(others))...)
-
-	l.ev.Settlements, l.ev.Cancellations = settlements, cancellations
-	l.ev.Transfers = l.transfers(shared)
-	if err := l.claims(append(keyed, keyless...)); err != nil {
-		return l.ev, err
-	}
-	for i := range l.ev.Claims {
-		if c := &l.ev.Claims[i]; c.Transaction != (schema.Hash{}) {
+	claims := append(keyed, keyless...)
+	for _, c := range claims {
+		if c.Transaction != (schema.Hash{}) {
 			txs[place{c.Key.ChainID, c.Transaction}] = true
 		}
 	}
-	l.transactions(txs)
-	l.witnesses(payers, txs)
+	l.ev.Settlements = settlements
+	l.together(
+		func() { l.ev.Transfers = l.transfers(shared) },
+		func() { l.claims(claims) },
+		func() { l.transactions(txs) },
+		func() { l.witnesses(payers, txs) },
+	)
 	l.blocks()
-	return l.ev, l.err
+	return l.ev, l.failed()
 }
 
 // loader keeps the first error, so that load reads as a list of what is loaded.
@@ -88,7 +98,32 @@ type loader struct {
 	ctx   context.Context
 	store *schema.Store
 	ev    match.Evidence
-	err   error
+
+	mu  sync.Mutex
+	err error
+}
+
+// together runs reads that need nothing of each other side by side: a sweep is made of many short ones.
+func (l *loader) together(reads ...func()) {
+	var all sync.WaitGroup
+	for _, read := range reads {
+		all.Go(read)
+	}
+	all.Wait()
+}
+
+func (l *loader) failed() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
+
+func (l *loader) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err == nil {
+		l.err = err
+	}
 }
 
 // chunk bounds the length of one statement (a hash takes 76 bytes of it; ClickHouse takes 256 KiB).
@@ -97,12 +132,12 @@ const chunk = 2000
 // in runs a read for each chunk of values: column IN (…) of binary values.
 func in[R any](l *loader, t schema.Table[R], final, condition string, values []string, extra string) (all []R) {
 	for part := range slices.Chunk(values, chunk) {
-		if l.err != nil {
+		if l.failed() != nil {
 			return nil
 		}
 		rows, err := t.Select(l.ctx, l.store, final+" WHERE "+condition+" ("+strings.Join(part, ",")+")"+extra, nil)
 		if err != nil {
-			l.err = err
+			l.fail(err)
 			return nil
 		}
 		all = append(all, rows...)
@@ -130,13 +165,13 @@ func (l *loader) keyed(payers []string) []schema.Claim {
 	return in(l, schema.Claims, "FINAL", "authorizer IN", payers, " AND keyed")
 }
 
-func (l *loader) keyless(condition string, values []string) func(func(schema.Claim) bool) {
-	return slices.Values(in(l, schema.Claims, "FINAL", "pid = 0 AND NOT keyed AND "+condition, values, ""))
+func (l *loader) keyless(condition string, values []string) []schema.Claim {
+	return in(l, schema.Claims, "FINAL", "pid = 0 AND NOT keyed AND "+condition, values, "")
 }
 
 // claimsNaming finds claims with a key that name a transaction: what became of it can change their verdict.
-func (l *loader) claimsNaming(txs []string) func(func(schema.Claim) bool) {
-	return slices.Values(in(l, schema.Claims, "FINAL", "keyed AND transaction IN", txs, ""))
+func (l *loader) claimsNaming(txs []string) []schema.Claim {
+	return in(l, schema.Claims, "FINAL", "keyed AND transaction IN", txs, "")
 }
 
 func (l *loader) transfers(txs map[place]bool) []schema.Transfer {
@@ -172,7 +207,7 @@ func (l *loader) blocks() {
 }
 
 // claims completes claims with the sources in which they were seen.
-func (l *loader) claims(claims []schema.Claim) error {
+func (l *loader) claims(claims []schema.Claim) {
 	ids := map[schema.Hash]bool{}
 	claims = slices.DeleteFunc(claims, func(c schema.Claim) bool {
 		was := ids[c.ID]
@@ -188,7 +223,6 @@ func (l *loader) claims(claims []schema.Claim) error {
 		slices.Sort(seen)
 		l.ev.Claims = append(l.ev.Claims, match.Claim{Claim: c, Sources: slices.Compact(seen)})
 	}
-	return l.err
 }
 
 func txsOf(set map[place]bool) []schema.Hash {

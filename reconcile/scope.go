@@ -88,12 +88,13 @@ func (a *Auditor) touched(ctx context.Context, s *scope, from, to map[string]uin
 	return nil
 }
 
-// due adds the payments that the as-of point, having moved, can change without any new evidence on them.
-func (a *Auditor) due(ctx context.Context, s *scope, asof *match.AsOf, recovered bool) error {
-	return schema.Payments.Each(ctx, a.store, "FINAL WHERE "+dueWhen(asof, recovered), nil, func(p *schema.Payment) error {
-		s.add(p.Key)
+// due are the payments that the as-of point, having moved, can change without any new evidence on them.
+func (a *Auditor) due(ctx context.Context, asof *match.AsOf, recovered bool) (keys []schema.Key, err error) {
+	err = schema.Payments.Each(ctx, a.store, "FINAL WHERE "+dueWhen(asof, recovered), nil, func(p *schema.Payment) error {
+		keys = append(keys, p.Key)
 		return nil
 	})
+	return keys, err
 }
 
 // dueWhen is Waits as SQL. When what the index covers changed, every payment that nothing has decided is looked at again.

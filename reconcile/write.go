@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 
+	"golang.org/x/sync/errgroup"
+
 	"x402audit/reconcile/match"
 	"x402audit/schema"
 )
@@ -19,8 +21,8 @@ func (a *Auditor) write(ctx context.Context, s *scope, asof *match.AsOf, cases [
 	}
 	l := &loader{ctx: ctx, store: a.store}
 	known := l.payments(s)
-	if l.err != nil {
-		return 0, l.err
+	if err := l.failed(); err != nil {
+		return 0, err
 	}
 
 	var changed []schema.Payment
@@ -43,16 +45,13 @@ func (a *Auditor) write(ctx context.Context, s *scope, asof *match.AsOf, cases [
 		changed = append(changed, p)
 	}
 	slices.SortFunc(changed, func(x, y schema.Payment) int { return x.Key.Compare(y.Key) })
-	if err := schema.Payments.Insert(ctx, a.store, changed); err != nil {
-		return 0, err
-	}
-	if err := a.writeFindings(ctx, l, pids, found, version); err != nil {
-		return 0, err
-	}
-	if err := a.writeLinks(ctx, l, links, version); err != nil {
-		return 0, err
-	}
-	return len(changed), schema.Questions.Insert(ctx, a.store, questions)
+	writes, ctx := errgroup.WithContext(ctx) // all are there before the cursor is, in whatever order
+	l.ctx = ctx
+	writes.Go(func() error { return schema.Payments.Insert(ctx, a.store, changed) })
+	writes.Go(func() error { return a.writeFindings(ctx, l, pids, found, version) })
+	writes.Go(func() error { return a.writeLinks(ctx, l, links, version) })
+	writes.Go(func() error { return schema.Questions.Insert(ctx, a.store, questions) })
+	return len(changed), writes.Wait()
 }
 
 func (a *Auditor) writeFindings(ctx context.Context, l *loader, pids map[uint64]bool, found []schema.Finding, version func(schema.Key) schema.Version) error {
@@ -69,8 +68,8 @@ func (a *Auditor) writeFindings(ctx context.Context, l *loader, pids map[uint64]
 	for _, f := range in(l, schema.Findings, "FINAL", "pid IN", ids, "") {
 		known[identity{f.Key, f.Rule, f.Other}] = f
 	}
-	if l.err != nil {
-		return l.err
+	if err := l.failed(); err != nil {
+		return err
 	}
 	var changed []schema.Finding
 	for _, f := range found {
@@ -101,8 +100,8 @@ func (a *Auditor) writeLinks(ctx context.Context, l *loader, links []schema.Link
 	for _, x := range in(l, schema.Links, "FINAL", "claim_id IN", hashes(keysOf(ids)), "") {
 		known[x.ClaimID] = x
 	}
-	if l.err != nil {
-		return l.err
+	if err := l.failed(); err != nil {
+		return err
 	}
 	var changed []schema.Link
 	for _, x := range links {
@@ -127,8 +126,15 @@ func (l *loader) payments(s *scope) map[schema.Key]schema.Payment {
 			}
 		}
 	}
-	add(in(l, schema.Payments, "FINAL", "authorizer IN", l.payers(s.payers), ""))
-	add(in(l, schema.Payments, "FINAL", fmt.Sprintf("method = '%s' AND nonce IN", schema.MethodClaim), hashes(keysOf(s.claims)), ""))
+	var keyed, keyless []schema.Payment
+	l.together(
+		func() { keyed = in(l, schema.Payments, "FINAL", "authorizer IN", l.payers(s.payers), "") },
+		func() {
+			keyless = in(l, schema.Payments, "FINAL", fmt.Sprintf("method = '%s' AND nonce IN", schema.MethodClaim), hashes(keysOf(s.claims)), "")
+		},
+	)
+	add(keyed)
+	add(keyless)
 	return known
 }
 

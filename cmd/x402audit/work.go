@@ -41,6 +41,11 @@ func (c *commands) runCommand() *cobra.Command {
 				return err
 			}
 			defer w.Close()
+			if terminal(c.err) {
+				bar := newBackfills(c.err)
+				defer bar.close()
+				w.OnProgress(bar.show)
+			}
 			if !once {
 				return w.Run(ctx)
 			}

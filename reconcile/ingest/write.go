@@ -3,9 +3,11 @@ package ingest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
+	"golang.org/x/sync/errgroup"
 
 	"x402audit/schema"
 )
@@ -28,7 +30,7 @@ type writer struct {
 	name   string
 	cursor uint64 // newest sequence number that may have been used
 	touch  uint64
-	before func(table string) error // called before each write; a test ends the writer there
+	before func(table string) error // called before each write, in their order; a test ends the writer there
 }
 
 // load reads where an earlier process under the same name ended.
@@ -54,33 +56,42 @@ func (w *writer) write(ctx context.Context, b *batch, state SourceState) error {
 	w.touch++
 	w.cursor++
 	touched := touches(w.name, w.touch, b)
-	for _, step := range []struct {
-		table string
-		rows  int
-		write func() error
-	}{
-		{schema.RawLines.Name, len(b.raws), func() error { return schema.RawLines.Insert(ctx, w.store, b.raws) }},
-		{schema.Rejects.Name, len(b.rejects), func() error { return schema.Rejects.Insert(ctx, w.store, b.rejects) }},
-		{schema.Claims.Name, len(b.claims), func() error { return schema.Claims.Insert(ctx, w.store, b.claims) }},
-		{schema.Sightings.Name, len(b.sightings), func() error { return schema.Sightings.Insert(ctx, w.store, b.sightings) }},
-		{schema.Deliveries.Name, len(b.deliveries), func() error { return schema.Deliveries.Insert(ctx, w.store, b.deliveries) }},
-		{schema.Touches.Name, len(touched), func() error { return schema.Touches.Insert(ctx, w.store, touched) }},
-		{schema.Cursors.Name, 1, func() error {
-			return schema.Cursors.Insert(ctx, w.store, []schema.Cursor{{Name: w.name, Seq: w.cursor, Body: string(body)}})
-		}},
+	// What was read comes in any order, but all of it before it is announced, and that before the cursor vouches for it.
+	inserts, inserting := errgroup.WithContext(ctx)
+	for _, start := range []func() error{
+		func() error { return insert(inserting, w, schema.RawLines, b.raws, inserts.Go) },
+		func() error { return insert(inserting, w, schema.Rejects, b.rejects, inserts.Go) },
+		func() error { return insert(inserting, w, schema.Claims, b.claims, inserts.Go) },
+		func() error { return insert(inserting, w, schema.Sightings, b.sightings, inserts.Go) },
+		func() error { return insert(inserting, w, schema.Deliveries, b.deliveries, inserts.Go) },
 	} {
-		if step.rows == 0 {
-			continue
+		if err := start(); err != nil {
+			return errors.Join(err, inserts.Wait())
 		}
-		if w.before != nil {
-			if err := w.before(step.table); err != nil {
-				return err
-			}
-		}
-		if err := step.write(); err != nil {
+	}
+	if err := inserts.Wait(); err != nil {
+		return err
+	}
+	if err := insert(ctx, w, schema.Touches, touched, nil); err != nil {
+		return err
+	}
+	return insert(ctx, w, schema.Cursors, []schema.Cursor{{Name: w.name, Seq: w.cursor, Body: string(body)}}, nil)
+}
+
+// insert writes rows: itself, or aside by a function that runs others.
+func insert[R any](ctx context.Context, w *writer, table schema.Table[R], rows []R, aside func(func() error)) error {
+	if len(rows) == 0 {
+		return nil
+	}
+	if w.before != nil {
+		if err := w.before(table.Name); err != nil {
 			return err
 		}
 	}
+	if aside == nil {
+		return table.Insert(ctx, w.store, rows)
+	}
+	aside(func() error { return table.Insert(ctx, w.store, rows) })
 	return nil
 }
 

@@ -42,6 +42,7 @@ type judge struct {
 	transactions  map[place]*schema.Transaction
 	witnesses     map[schema.Key][]*schema.Witness
 	unknownTx     map[place]int64 // time of the latest final block at which a node did not know the transaction
+	receiptRead   map[place]bool  // transactions in final blocks whose receipts were asked for
 	questions     map[schema.Question]bool
 }
 
@@ -63,6 +64,7 @@ func Judge(ev *Evidence, cfg *Config) Result {
 		transactions:  map[place]*schema.Transaction{},
 		witnesses:     map[schema.Key][]*schema.Witness{},
 		unknownTx:     map[place]int64{},
+		receiptRead:   map[place]bool{},
 		questions:     map[schema.Question]bool{},
 	}
 	j.layOut()
@@ -141,9 +143,12 @@ func (j *judge) layOut() {
 			k := schema.Key{ChainID: w.ChainID, Token: w.Token, Method: schema.MethodEIP3009, Authorizer: w.Authorizer, Nonce: w.Nonce}
 			j.witnesses[k] = append(j.witnesses[k], w)
 		case schema.WitnessReceipt:
-			if w.Answer == schema.AnswerUnknown {
-				p := place{w.ChainID, w.Transaction}
+			p := place{w.ChainID, w.Transaction}
+			switch w.Answer {
+			case schema.AnswerUnknown:
 				j.unknownTx[p] = max(j.unknownTx[p], w.BlockTime)
+			case schema.AnswerFound:
+				j.receiptRead[p] = true
 			}
 		}
 	}

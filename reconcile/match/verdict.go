@@ -285,7 +285,7 @@ func noCharge(c Claim) bool {
 
 // namedTransactions judges a success by the transactions it names: one that failed in a final block is a revert, one that succeeded there and holds no
 // settlement of this payment is a phantom. Neither needs a deadline. A block that was not read can hold a settlement that the index
-// does not have.
+// does not have, unless the transaction itself was read whole.
 func (j *judge) namedTransactions(c *Case, deadline int64) (v schema.Verdict, detail string, ok bool) {
 	k := c.Payment.Key
 	final := j.ev.AsOf.Heads[k.ChainID].Final.Number
@@ -308,7 +308,7 @@ func (j *judge) namedTransactions(c *Case, deadline int64) (v schema.Verdict, de
 		case k.Method == schema.MethodClaim && j.paysPlainly(t, &c.Claims[i]):
 			c.Payment.Detail = DetailPlainTransfer
 			return "", "", false
-		case !j.followsOrAny(k) || covered && t.BlockNumber >= from:
+		case !j.followsOrAny(k) || covered && t.BlockNumber >= from || j.readWhole(place{k.ChainID, named}):
 			phantom = true
 		}
 	}
@@ -323,6 +323,10 @@ func (j *judge) namedTransactions(c *Case, deadline int64) (v schema.Verdict, de
 func readable(k schema.Key) bool {
 	return k.Method == schema.MethodEIP3009 || k.Method == schema.MethodClaim
 }
+
+// readWhole holds when all settlements of a transaction are known, whatever blocks were read: who stores one of them stores all, and a receipt that was
+// asked for brings all.
+func (j *judge) readWhole(p place) bool { return j.receiptRead[p] || len(j.inTransaction[p]) > 0 }
 
 // followsOrAny: a keyless claim that states no token is held against the followed ones; an authorization of a token that is not followed is judged from the receipt alone,
 // in which the index looks for settlements of any token.

@@ -163,6 +163,11 @@ func TestMissingOnchain(t *testing.T) {
 	w := newWorld().at(noon+60).claim(1, noon, success).tx(hash(101), blockAt(noon), signer, true)
 	w.ev.AsOf.CoveredFrom[base] = blockAt(noon) + 1
 	w.want(t, schema.Pending, "", none)
+	// A receipt that was asked for brings all of its settlements, also where blocks are not read whole.
+	w.ev.Witnesses = append(w.ev.Witnesses, schema.Witness{ChainID: base, Kind: schema.WitnessReceipt, Transaction: hash(101), Answer: schema.AnswerFound, BlockTime: noon + 60})
+	w.want(t, schema.MissingOnchain, DetailNoTransfer, final)
+	delete(w.ev.AsOf.CoveredFrom, base)
+	w.want(t, schema.MissingOnchain, DetailNoTransfer, final)
 
 	w = newWorld().claim(1, noon, success).witness(1, noon+700, schema.AnswerUnused)
 	w.want(t, schema.MissingOnchain, "", final)

@@ -62,6 +62,14 @@ func New(cfg *config.Config, store *schema.Store, log *slog.Logger) (*Worker, er
 	return w, nil
 }
 
+// OnProgress has every chain's backfill tell how far it is, instead of logging it. It is called before the worker runs; show is called by several
+// goroutines.
+func (w *Worker) OnProgress(show func(chain string, p indexer.Progress)) {
+	for _, c := range w.chains {
+		c.OnProgress(func(p indexer.Progress) { show(c.name, p) })
+	}
+}
+
 // Close ends the connections to the chains.
 func (w *Worker) Close() {
 	for _, c := range w.chains {

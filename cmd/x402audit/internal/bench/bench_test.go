@@ -1,0 +1,29 @@
+package main
+
+import (
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"x402audit/schema/engine"
+	"x402audit/schema/enginetest"
+)
+
+func TestMain(m *testing.M) { enginetest.Main(m) }
+
+// A short run: each settlement of the chain ends matched, and both times are told.
+func TestShortRun(t *testing.T) {
+	if _, _, err := engine.Install(t.Context(), os.Stderr); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := measure(t.Context(), options{head: 3 * time.Second, window: 10 * time.Second}, &out); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	for _, word := range []string{"15 blocks", "block stored", "verdict there", "until stored"} {
+		if !strings.Contains(out.String(), word) {
+			t.Errorf("no %q in\n%s", word, out.String())
+		}
+	}
+}

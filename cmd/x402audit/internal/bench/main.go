@@ -1,0 +1,42 @@
+// Command bench measures the head: from a block being there at the node to the verdicts of its settlements being there to be queried.
+//
+//	go run ./cmd/x402audit/internal/bench [-head 5m] [-window 20m] [-cpuprofile FILE]
+//
+// The chain (chain.go) is made beforehand and shown one block after another, 5 a second with 100 logs each: of 20 logs, 18 are plain Transfers and 2
+// an AuthorizationUsed with its Transfer, all paid to our merchants by 1,000 payers who pay again and again. Parent hashes, blooms and receipts roots
+// are true. Its finalized block lies 20 minutes of blocks behind, so that nothing becomes final in the run and the window is as deep as Base's. With
+// each block, the facilitator's line for each of its settlements is appended to a log that is followed.
+//
+// What works on it is the worker itself (internal/worker) with a configuration read from a file, over the embedded engine, in this process, which is
+// the node as well (node.go). A second connection asks the store every few milliseconds which payments it has not seen matched are matched (head.go), so
+// that a measured time is never too short. "stored" is the time until the indexer's cursor vouches for the block; the rest, until the verdict, is the
+// log's and the sweep's.
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"x402audit/schema/engine"
+)
+
+func main() {
+	engine.Main()
+	var o options
+	flag.DurationVar(&o.head, "head", 5*time.Minute, "how long blocks come")
+	flag.DurationVar(&o.window, "window", 20*time.Minute, "how far the finalized block lies behind")
+	flag.StringVar(&o.profile, "cpuprofile", "", "file for the CPU profile of the worker and the node")
+	flag.BoolVar(&o.verbose, "verbose", false, "show the worker's own log")
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := measure(ctx, o, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
