@@ -94,7 +94,13 @@ func (n *native) do(ctx context.Context, q ch.Query) error {
 	if err != nil {
 		return err
 	}
-	if err := c.Do(ctx, q); err != nil {
+	// An end in the middle of the rows leaves the server waiting for the rest of them, and ch-go waiting for the server: only closing ends that.
+	heeds := context.AfterFunc(ctx, func() { _ = c.Close() })
+	err = c.Do(ctx, q)
+	if !heeds() && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
 		_ = c.Close()
 		return err
 	}

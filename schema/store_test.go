@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/holiman/uint256"
 
@@ -167,6 +168,38 @@ func TestLargeBatch(t *testing.T) {
 	}
 	if err := Transfers.Insert(ctx, s, rows); err != nil {
 		t.Errorf("after a failure: %v", err)
+	}
+}
+
+// An insert that is interrupted ends at once, wherever it stands, and the next one works.
+func TestInterruptedInsert(t *testing.T) {
+	s := open(t)
+	rows := make([]Transfer, 200_000)
+	for i := range rows {
+		rows[i] = Transfer{ChainID: 1, BlockNumber: uint64(i)}
+	}
+	start := time.Now()
+	if err := Transfers.Insert(t.Context(), s, rows); err != nil {
+		t.Fatal(err)
+	}
+	whole := time.Since(start)
+	for n := range 20 {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(whole*time.Duration(n)/20, cancel)
+		ended := make(chan error, 1)
+		go func() { ended <- Transfers.Insert(ctx, s, rows) }()
+		select {
+		case err := <-ended:
+			if err != nil && !errors.Is(err, context.Canceled) {
+				t.Errorf("%d: %v, want the context's error", n, err)
+			}
+		case <-time.After(whole + 20*time.Second):
+			t.Fatalf("%d: the insert does not end", n)
+		}
+		cancel()
+	}
+	if err := Transfers.Insert(t.Context(), s, rows); err != nil {
+		t.Error(err)
 	}
 }
 

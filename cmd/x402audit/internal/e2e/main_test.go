@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -172,6 +173,8 @@ func (r *running) exit(within time.Duration) int {
 	case <-r.process.Done():
 		return r.cmd.ProcessState.ExitCode()
 	case <-time.After(within):
+		_ = r.cmd.Process.Signal(syscall.SIGQUIT) // Go's runtime then says where every goroutine stands
+		<-r.process.Done()
 		r.t.Fatalf("the command did not end within %s\n%s", within, r.said())
 		return -1
 	}
