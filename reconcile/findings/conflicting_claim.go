@@ -15,11 +15,10 @@ var conflictingClaim = Rule{
 	AtRisk:   "what the other success claims",
 	WhatToDo: "ask who wrote the other record and on what ground; one of two books holds a wrong figure",
 	find: func(_ *context, c *match.Case) (found []schema.Finding) {
-		if !slices.ContainsFunc(c.Claims, func(x match.Claim) bool { return agreeing(c, &x) }) {
+		if !slices.ContainsFunc(c.Claims, func(x *match.Claim) bool { return agreeing(c, x) }) {
 			return nil
 		}
-		for i := range c.Claims {
-			x := &c.Claims[i]
+		for _, x := range c.Claims {
 			if x.Outcome != schema.OutcomeSuccess || agreeing(c, x) {
 				continue
 			}

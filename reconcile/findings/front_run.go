@@ -22,8 +22,8 @@ var frontRun = Rule{
 			return nil
 		}
 		var settles []*match.Claim
-		for i := range c.Claims {
-			if x := &c.Claims[i]; x.Outcome != schema.OutcomeVerify && ctx.known[x.Facilitator] {
+		for _, x := range c.Claims {
+			if x.Outcome != schema.OutcomeVerify && ctx.known[x.Facilitator] {
 				settles = append(settles, x)
 			}
 		}

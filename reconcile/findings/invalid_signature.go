@@ -16,8 +16,7 @@ var invalidSignature = Rule{
 	AtRisk:   "what was claimed as a success",
 	WhatToDo: "with a success: the facilitator did not verify, or the record is forged; without: somebody tried",
 	find: func(_ *context, c *match.Case) []schema.Finding {
-		for i := range c.Claims {
-			x := &c.Claims[i]
+		for _, x := range c.Claims {
 			if x.Signature != schema.SignatureInvalid {
 				continue
 			}

@@ -46,8 +46,7 @@ var paidTwice = Rule{
 // again says how b repeats a. Outcomes of a count as they stood when b was first claimed: what was served or had succeeded by then was no reason to pay again.
 func again(ctx *context, a, b *match.Case, start int64) (how string, ok bool) {
 	var failed int64
-	for i := range a.Claims {
-		x := &a.Claims[i]
+	for _, x := range a.Claims {
 		if x.EventTime == 0 || x.EventTime > start {
 			continue
 		}

@@ -19,8 +19,8 @@ var unknownRecipient = Rule{
 		if c.Settlement == nil || c.Settlement.Pairing != schema.Paired || len(c.Claims) == 0 || len(m.PayTo) == 0 || m.Has(c.Payment.PayTo) {
 			return nil
 		}
-		for i := range c.Claims {
-			if x := &c.Claims[i]; x.Role == schema.RoleServer && x.PayTo == c.Payment.PayTo {
+		for _, x := range c.Claims {
+			if x.Role == schema.RoleServer && x.PayTo == c.Payment.PayTo {
 				return nil
 			}
 		}

@@ -55,8 +55,7 @@ type grant struct {
 func grantsOf(c *match.Case) (grants []grant) {
 	for _, role := range []schema.Role{schema.RoleServer, schema.RoleFacilitator} {
 	next:
-		for i := range c.Claims {
-			x := &c.Claims[i]
+		for _, x := range c.Claims {
 			if x.Role != role || x.Outcome != schema.OutcomeSuccess {
 				continue
 			}

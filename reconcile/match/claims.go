@@ -25,22 +25,28 @@ func byTime(a, b *Claim) int {
 
 // oneRecord makes one claim of what two sources saw: equal facilitator, role, key, outcome, transaction and event time. Two such
 // records in one source are two: it wrote them both.
-func oneRecord(claims []Claim) []Claim {
-	slices.SortFunc(claims, func(a, b Claim) int { return byTime(&a, &b) })
-	claims = slices.CompactFunc(claims, func(a, b Claim) bool { return a.ID == b.ID })
+func oneRecord(claims []*Claim) []*Claim {
+	slices.SortFunc(claims, byTime)
+	claims = slices.CompactFunc(claims, func(a, b *Claim) bool { return a.ID == b.ID })
 	kept := claims[:0]
 next:
 	for _, c := range claims {
 		for i := len(kept) - 1; i >= 0 && c.EventTime != 0 && kept[i].EventTime == c.EventTime; i-- { // sorted: equal times are neighbours
-			if k := &kept[i]; sameRecord(k, &c) && disjoint(k.Sources, c.Sources) {
-				k.Sources = append(slices.Clone(k.Sources), c.Sources...)
-				slices.Sort(k.Sources)
+			if k := kept[i]; sameRecord(k, c) && disjoint(k.Sources, c.Sources) {
+				kept[i] = seenAlso(k, c.Sources)
 				continue next
 			}
 		}
 		kept = append(kept, c)
 	}
 	return kept
+}
+
+// seenAlso is the claim with further sources; evidence itself is never changed.
+func seenAlso(c *Claim, sources []string) *Claim {
+	merged := *c
+	merged.Sources = slices.Sorted(slices.Values(slices.Concat(c.Sources, sources)))
+	return &merged
 }
 
 func sameRecord(a, b *Claim) bool {

@@ -38,8 +38,7 @@ func (j *judge) describe(c *Case) {
 			}
 		}
 		// Another record may state what the leading one leaves out.
-		for i := range c.Claims {
-			x := &c.Claims[i]
+		for _, x := range c.Claims {
 			if !p.Required.Known {
 				p.Required = x.Required
 			}
@@ -78,7 +77,7 @@ func (j *judge) describe(c *Case) {
 
 // lead is the claim that a payment is judged by: of the successes the least differing, of those the earliest; without a success the earliest settle claim; else the
 // earliest verify.
-func lead(claims []Claim, s *schema.Settlement) *Claim {
+func lead(claims []*Claim, s *schema.Settlement) *Claim {
 	var best *Claim
 	rank := func(c *Claim) int {
 		switch c.Outcome {
@@ -94,8 +93,8 @@ func lead(claims []Claim, s *schema.Settlement) *Claim {
 		}
 	}
 	for i := range claims { // in the order of time: the first of equals stays
-		if best == nil || rank(&claims[i]) < rank(best) {
-			best = &claims[i]
+		if best == nil || rank(claims[i]) < rank(best) {
+			best = claims[i]
 		}
 	}
 	return best

@@ -14,9 +14,9 @@ type Case struct {
 	Settlement   *schema.Settlement  // canonical; nil when nothing settled
 	Transaction  *schema.Transaction // the settlement's, nil until its sender was read
 	Cancellation *schema.Cancellation
-	Claims       []Claim // in the order of time, one a record
-	Lead         *Claim  // the claim that the payment is judged by: an agreeing success, else the least differing one, else the first failure
-	Known        bool    // the token is followed
+	Claims       []*Claim // in the order of time, one a record
+	Lead         *Claim   // the claim that the payment is judged by: an agreeing success, else the least differing one, else the first failure
+	Known        bool     // the token is followed
 }
 
 // Result is everything that Judge has to say.
@@ -31,7 +31,7 @@ type judge struct {
 	ev            *Evidence
 	cfg           *Config
 	signers       signers
-	claims        []Claim
+	claims        []*Claim
 	links         []schema.Link
 	byKey         map[schema.Key][]tied
 	candidates    map[schema.Key]bool // keys that share an undecided claim
@@ -101,10 +101,13 @@ func Judge(ev *Evidence, cfg *Config) Result {
 // layOut indexes the evidence. What lies in a block that is not known to be canonical counts for nothing; a settlement whose block is known to
 // be dead is an orphan.
 func (j *judge) layOut() {
-	j.claims = oneRecord(slices.DeleteFunc(slices.Clone(j.ev.Claims), func(c Claim) bool {
-		_, followed := j.cfg.Chains[c.Key.ChainID]
-		return !followed // kept and counted as not audited, not judged
-	}))
+	for i := range j.ev.Claims {
+		c := &j.ev.Claims[i]
+		if _, followed := j.cfg.Chains[c.Key.ChainID]; followed { // others are kept and counted as not audited, not judged
+			j.claims = append(j.claims, c)
+		}
+	}
+	j.claims = oneRecord(j.claims)
 	for i := range j.ev.Settlements {
 		s := &j.ev.Settlements[i]
 		switch canonical, known := j.ev.Canonical[s.BlockHash]; {

@@ -29,8 +29,7 @@ func (j *judge) climb() {
 		taken[k][r] = true
 	}
 	var keyless []*Claim
-	for i := range j.claims {
-		c := &j.claims[i]
+	for _, c := range j.claims {
 		if c.Keyed {
 			take(c.Key, c.Role)
 			j.tie(c, c.Key, schema.RungKey)

@@ -24,15 +24,15 @@ const (
 
 // attribute gives a payment its resource. The strongest provenance wins, a tie goes to the earliest claim (claims are in the order of time and
 // content); revenue is never split. Requirements count from agreeing claims only, where there are any.
-func attribute(claims []Claim, agrees func(*Claim) bool, hosts []string) (resource, provenance string) {
+func attribute(claims []*Claim, agrees func(*Claim) bool, hosts []string) (resource, provenance string) {
 	for i := range claims {
 		if r := claims[i].ServerResource; r != "" {
 			return route(r), FromServer
 		}
 	}
-	anyAgrees := slices.ContainsFunc(claims, func(c Claim) bool { return agrees(&c) })
+	anyAgrees := slices.ContainsFunc(claims, agrees)
 	for i := range claims {
-		if r := claims[i].RequirementsResource; r != "" && (!anyAgrees || agrees(&claims[i])) {
+		if r := claims[i].RequirementsResource; r != "" && (!anyAgrees || agrees(claims[i])) {
 			return route(r), FromRequirements
 		}
 	}

@@ -19,7 +19,7 @@ const (
 
 // deadline is the Unix second at which an authorization cannot settle any more, or has waited long enough: its validBefore, or the last
 // claim and open_for, whichever is earlier. Without either it never comes.
-func (j *judge) deadline(claims []Claim, keyed bool) (at int64, known bool) {
+func (j *judge) deadline(claims []*Claim, keyed bool) (at int64, known bool) {
 	var last int64
 	for i := range claims {
 		last = max(last, claims[i].EventTime)
@@ -38,7 +38,7 @@ func (j *judge) deadline(claims []Claim, keyed bool) (at int64, known bool) {
 }
 
 // validBefore is the latest that any claim states: of two terms signed under one nonce the longer stays spendable longer.
-func validBefore(claims []Claim) int64 {
+func validBefore(claims []*Claim) int64 {
 	var before uint64
 	for i := range claims {
 		before = max(before, claims[i].ValidBefore)
@@ -79,7 +79,7 @@ func (j *judge) logPatience(settledAt int64) int64 {
 
 // absence proves that nothing settled under a key: authorizationState answered false at a final block past the deadline, which speaks for all history; else
 // every block since one hour before the earliest evidence was read. A node that knows of a use the index lacks proves nothing.
-func (j *judge) absence(key schema.Key, claims []Claim, deadline int64) (proved bool, detail string) {
+func (j *judge) absence(key schema.Key, claims []*Claim, deadline int64) (proved bool, detail string) {
 	head := j.ev.AsOf.Heads[key.ChainID]
 	if head.Final.Time < deadline {
 		return false, ""

@@ -29,9 +29,9 @@ const (
 // only ever seen on a dead fork.
 func (j *judge) judge(k schema.Key) (c Case, ok bool) {
 	for _, t := range j.byKey[k] {
-		c.Claims = append(c.Claims, *t.claim)
+		c.Claims = append(c.Claims, t.claim)
 	}
-	slices.SortFunc(c.Claims, func(a, b Claim) int { return byTime(&a, &b) })
+	slices.SortFunc(c.Claims, byTime)
 	token, followed := j.cfg.Chains[k.ChainID].Tokens[k.Token]
 	c.Known = followed
 	c.Payment = schema.Payment{Key: k, Decimals: token.Decimals, Kind: schema.KindCharge, Finality: schema.FinalityNone, RuleVersion: RuleVersion}
@@ -224,7 +224,7 @@ func (j *judge) unsettled(c *Case) {
 		}
 		return
 	}
-	success := slices.ContainsFunc(c.Claims, func(x Claim) bool { return x.Outcome == schema.OutcomeSuccess })
+	success := slices.ContainsFunc(c.Claims, func(x *Claim) bool { return x.Outcome == schema.OutcomeSuccess })
 	if success && slices.ContainsFunc(c.Claims, noCharge) {
 		j.call(c, schema.Offchain, "")
 		return
@@ -279,7 +279,7 @@ func (j *judge) unsettled(c *Case) {
 }
 
 // noCharge holds for an `upto` success that charged nothing: no chain event belongs to it. An empty hash on an exact payment is not that.
-func noCharge(c Claim) bool {
+func noCharge(c *Claim) bool {
 	return c.Outcome == schema.OutcomeSuccess && c.Scheme == "upto" && c.Amount.Known && c.Amount.Units.IsZero()
 }
 
@@ -305,7 +305,7 @@ func (j *judge) namedTransactions(c *Case, deadline int64) (v schema.Verdict, de
 		case !t.Succeeded:
 			return schema.Reverted, "", true
 		case !readable(k):
-		case k.Method == schema.MethodClaim && j.paysPlainly(t, &c.Claims[i]):
+		case k.Method == schema.MethodClaim && j.paysPlainly(t, c.Claims[i]):
 			c.Payment.Detail = DetailPlainTransfer
 			return "", "", false
 		case !j.followsOrAny(k) || covered && t.BlockNumber >= from || j.readWhole(place{k.ChainID, named}):
@@ -373,7 +373,7 @@ func (j *judge) keylessAbsence(c *Case, deadline int64) (proved bool, detail str
 }
 
 // askAbsence asks a node whether the authorization was used, at a final block past the deadline.
-func (j *judge) askAbsence(k schema.Key, claims []Claim, deadline int64) {
+func (j *judge) askAbsence(k schema.Key, claims []*Claim, deadline int64) {
 	if k.Method == schema.MethodEIP3009 {
 		j.ask(schema.Question{ChainID: k.ChainID, Kind: schema.WitnessAuthorization, Token: k.Token, Authorizer: k.Authorizer, Nonce: k.Nonce, NotBefore: deadline})
 	}
