@@ -8,6 +8,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"unicode"
 
 	"x402audit/schema"
 )
@@ -59,9 +60,9 @@ var errUnknown = errors.New("unknown to the scanner")
 type scanner struct {
 	text []byte
 
-	token, block, transaction memo
+	token, event, block, transaction memo
 
-	order [12]knownKey // of the log before; most often this one's too
+	order [16]knownKey // of the log before; most often this one's too
 
 	topics   [4]schema.Hash
 	nTopics  int
@@ -89,23 +90,48 @@ const (
 	keyRemoved
 )
 
-// knownKeys are the keys that are not skipped, as they stand in the text. encoding/json matches them in any case.
+// knownKeys are the keys that are not skipped. encoding/json matches them in any case.
 var knownKeys = []knownKey{
-	{`"address":`, keyAddress},
-	{`"topics":`, keyTopics},
-	{`"data":`, keyData},
-	{`"blockNumber":`, keyBlockNumber},
-	{`"blockHash":`, keyBlockHash},
-	{`"blockTimestamp":`, keyBlockTime},
-	{`"transactionHash":`, keyTransaction},
-	{`"transactionIndex":`, keyTxIndex},
-	{`"logIndex":`, keyIndex},
-	{`"removed":`, keyRemoved},
+	newKey(keyAddress, `"address":`),
+	newKey(keyTopics, `"topics":`),
+	newKey(keyData, `"data":`),
+	newKey(keyBlockNumber, `"blockNumber":`),
+	newKey(keyBlockHash, `"blockHash":`),
+	newKey(keyBlockTime, `"blockTimestamp":`),
+	newKey(keyTransaction, `"transactionHash":`),
+	newKey(keyTxIndex, `"transactionIndex":`),
+	newKey(keyIndex, `"logIndex":`),
+	newKey(keyRemoved, `"removed":`),
 }
 
+// knownKey is a key as it stands in the text, with its quotes and the colon, and the same in three words, which are compared at once.
 type knownKey struct {
-	text string
-	key  int
+	key         int
+	text        string
+	word, masks [3]uint64
+}
+
+func newKey(key int, text string) knownKey {
+	k := knownKey{key: key, text: text}
+	var letters, mask [24]byte
+	for i := range copy(letters[:], text) {
+		mask[i] = 0xff
+	}
+	for i := range k.word {
+		k.word[i], k.masks[i] = binary.LittleEndian.Uint64(letters[8*i:]), binary.LittleEndian.Uint64(mask[8*i:])
+	}
+	return k
+}
+
+// begins tells whether the key stands at the beginning of a text. Of one that ends near, it does not look.
+func (k *knownKey) begins(text []byte) bool {
+	if len(text) < 24 || k.key == 0 {
+		return false
+	}
+	differ := (binary.LittleEndian.Uint64(text)^k.word[0])&k.masks[0] |
+		(binary.LittleEndian.Uint64(text[8:])^k.word[1])&k.masks[1] |
+		(binary.LittleEndian.Uint64(text[16:])^k.word[2])&k.masks[2]
+	return differ == 0
 }
 
 // logs reads the array of logs at i and returns where it ends.
@@ -161,9 +187,9 @@ func (s *scanner) log(i int, e *event) (end int, removed, ok bool) {
 	for at := 0; ; at++ {
 		var key int
 		var n uint64
-		if at < len(s.order) && s.order[at].key != 0 && string(s.text[i:min(len(s.text), i+len(s.order[at].text))]) == s.order[at].text {
-			key = s.order[at].key
-			i = s.space(i + len(s.order[at].text))
+		if k := &s.order[at%len(s.order)]; k.begins(s.text[i:]) {
+			key = k.key
+			i = s.space(i + len(k.text))
 		} else if i, key, ok = s.key(i, at); !ok {
 			return 0, false, false
 		}
@@ -237,9 +263,7 @@ func (s *scanner) key(i, at int) (value, key int, ok bool) {
 	}
 	for _, k := range knownKeys {
 		if known := k.text[:len(k.text)-1]; known == string(name) {
-			if at < len(s.order) {
-				s.order[at] = k
-			}
+			s.order[at%len(s.order)] = k
 			key = k.key
 		} else if len(known) == len(name) && strings.EqualFold(known, string(name)) {
 			return 0, 0, false
@@ -256,7 +280,15 @@ func (s *scanner) at(i int) byte {
 	return 0
 }
 
+// space passes over white space, of which nodes write none.
 func (s *scanner) space(i int) int {
+	if i < len(s.text) && s.text[i] > ' ' {
+		return i
+	}
+	return s.spaces(i)
+}
+
+func (s *scanner) spaces(i int) int {
 	for i < len(s.text) && (s.text[i] == ' ' || s.text[i] == '\n' || s.text[i] == '\t' || s.text[i] == '\r') {
 		i++
 	}
@@ -282,7 +314,7 @@ func (s *scanner) repeated(i int, m *memo, n int) (end int, ok bool) {
 		return end, true
 	}
 	m.size = 0
-	if !unhex(m.word[:n/2], digits) {
+	if n == 64 && !unhexWord(&m.word, (*[64]byte)(digits)) || n != 64 && !unhex(m.word[:n/2], digits) {
 		return 0, false
 	}
 	m.size = copy(m.text[:], digits)
@@ -296,12 +328,11 @@ func (s *scanner) words(i int) (end int, ok bool) {
 	if i = s.space(i + 1); s.at(i) == ']' {
 		return i + 1, true
 	}
-	for {
-		digits, end, ok := s.hex(i, 64)
-		if !ok || s.nTopics == len(s.topics) || !unhex(s.topics[s.nTopics][:], digits) {
-			return 0, false
-		}
-		s.nTopics++
+	if end, ok = s.repeated(i, &s.event, 64); !ok {
+		return 0, false
+	}
+	s.topics[0] = s.event.word
+	for s.nTopics = 1; ; s.nTopics++ {
 		i = s.space(end)
 		switch s.at(i) {
 		case ',':
@@ -311,7 +342,18 @@ func (s *scanner) words(i int) (end int, ok bool) {
 		default:
 			return 0, false
 		}
+		if s.nTopics == len(s.topics) {
+			return 0, false
+		}
+		if end, ok = s.word(i, &s.topics[s.nTopics]); !ok {
+			return 0, false
+		}
 	}
+}
+
+func (s *scanner) word(i int, into *schema.Hash) (end int, ok bool) {
+	digits, end, ok := s.hex(i, 64)
+	return end, ok && unhexWord(into, (*[64]byte)(digits))
 }
 
 // bytes reads data: one word or nothing.
@@ -319,8 +361,7 @@ func (s *scanner) bytes(i int) (end int, ok bool) {
 	if _, end, ok := s.hex(i, 0); ok {
 		return end, true
 	}
-	digits, end, ok := s.hex(i, 64)
-	if !ok || !unhex(s.data[:], digits) {
+	if end, ok = s.word(i, &s.data); !ok {
 		return 0, false
 	}
 	s.dataSize = len(s.data)
@@ -333,19 +374,11 @@ func (s *scanner) number(i int) (end int, n uint64, ok bool) {
 		return 0, 0, false
 	}
 	start := i + 3
-	for i = start; i < len(s.text); i++ {
-		c := s.text[i]
-		switch {
-		case c >= '0' && c <= '9':
-			n = n<<4 | uint64(c-'0')
-		case c|0x20 >= 'a' && c|0x20 <= 'f':
-			n = n<<4 | uint64(c|0x20-'a'+10)
-		default:
-			size := i - start
-			return i + 1, n, c == '"' && size > 0 && size <= 16 && (size == 1 || s.text[start] != '0')
-		}
+	for i = start; i < len(s.text) && nibbles[s.text[i]] < 16; i++ {
+		n = n<<4 | uint64(nibbles[s.text[i]])
 	}
-	return 0, 0, false
+	size := i - start
+	return i + 1, n, s.at(i) == '"' && size > 0 && size <= 16 && (size == 1 || s.text[start] != '0')
 }
 
 func (s *scanner) bool(i int) (end int, b, ok bool) {
@@ -468,43 +501,55 @@ func (s *scanner) skipNumber(i int) (end int, ok bool) {
 	return i, true
 }
 
-// unhex reads digits of either case into dst, eight at a time, and tells whether all were digits. len(digits) is 2·len(dst).
-func unhex(dst, digits []byte) bool {
-	const ones = 0x0101010101010101
-	var bad uint64
-	for len(digits) >= 8 {
-		c := binary.LittleEndian.Uint64(digits)
-		if c == '0'*ones { // half of all digits: the fill of addresses and amounts
-			binary.LittleEndian.PutUint32(dst, 0)
-			dst, digits = dst[4:], digits[8:]
-			continue
+// nibbles are the values of hex digits of either case, 0xff for any other character.
+var nibbles = func() (values [256]byte) {
+	for i := range values {
+		values[i] = 0xff
+	}
+	for i, c := range "0123456789abcdef" {
+		values[c], values[unicode.ToUpper(c)] = byte(i), byte(i)
+	}
+	return values
+}()
+
+// pairs are the bytes that two digits make, by the two characters as a little-endian word, plus isPair. Anything else makes 0. One look-up for two digits
+// is faster than any arithmetic, and a node's lower-case digits touch but 2 kB of it.
+var pairs = func() (values [1 << 16]uint16) {
+	for high := range 256 {
+		for low := range 256 {
+			if nibbles[high] < 16 && nibbles[low] < 16 {
+				values[low<<8|high] = isPair | uint16(nibbles[high])<<4 | uint16(nibbles[low])
+			}
 		}
-		// The top bit of each byte tells whether the byte, of ASCII, is at least some character.
-		lower := c | 0x20*ones
-		digit := (c + (0x80-'0')*ones) &^ (c + (0x80-'9'-1)*ones)
-		letter := (lower + (0x80-'a')*ones) &^ (lower + (0x80-'f'-1)*ones)
-		bad |= ^(digit | letter) | c
-		v := c&(0x0f*ones) + 9*(c>>6&ones)
-		v = (v<<4 | v>>8) & 0x00ff00ff00ff00ff
-		v = (v | v>>8) & 0x0000ffff0000ffff
-		binary.LittleEndian.PutUint32(dst, uint32(v|v>>16))
-		dst, digits = dst[4:], digits[8:]
 	}
+	return values
+}()
+
+const isPair = 0x100
+
+// unhex reads digits into dst, and tells whether all were digits. len(digits) is 2·len(dst).
+func unhex(dst, digits []byte) bool {
+	all := uint16(isPair)
 	for i := range dst {
-		high, low := nibble(digits[2*i]), nibble(digits[2*i+1])
-		bad |= uint64(high|low) & 0x80
-		dst[i] = high<<4 | low
+		pair := pairs[binary.LittleEndian.Uint16(digits[2*i:])]
+		dst[i] = byte(pair)
+		all &= pair
 	}
-	return bad&(0x80*ones) == 0
+	return all != 0
 }
 
-// nibble is the value of one hex digit, or 0xff.
-func nibble(c byte) byte {
-	switch {
-	case c >= '0' && c <= '9':
-		return c - '0'
-	case c|0x20 >= 'a' && c|0x20 <= 'f':
-		return c | 0x20 - 'a' + 10
+// unhexWord is unhex of a whole word, eight digits at a time.
+func unhexWord(dst *schema.Hash, digits *[64]byte) bool {
+	all := uint16(isPair)
+	for i := 0; i < len(dst); i += 4 {
+		eight := binary.LittleEndian.Uint64(digits[2*i:])
+		if eight == 0x3030303030303030 { // zeros are half of all digits: the fill of addresses and amounts
+			binary.LittleEndian.PutUint32(dst[i:], 0)
+			continue
+		}
+		a, b, c, d := pairs[uint16(eight)], pairs[uint16(eight>>16)], pairs[uint16(eight>>32)], pairs[uint16(eight>>48)]
+		all &= a & b & c & d
+		binary.LittleEndian.PutUint32(dst[i:], uint32(byte(a))|uint32(byte(b))<<8|uint32(byte(c))<<16|uint32(byte(d))<<24)
 	}
-	return 0xff
+	return all != 0
 }
