@@ -45,7 +45,7 @@ func (c *commands) root() *cobra.Command {
 	root.AddCommand(
 		c.runCommand(), c.demoCommand(), c.ingestCommand(), c.reconcileCommand(),
 		c.reportCommand(), c.explainCommand(), c.exportCommand(), c.verifyCommand(),
-		c.migrateCommand(), c.engineCommand(), c.configCommand(), c.versionCommand(),
+		c.rulesCommand(), c.migrateCommand(), c.engineCommand(), c.configCommand(), c.versionCommand(),
 	)
 	return root
 }

@@ -41,6 +41,9 @@ func TestExitCodes(t *testing.T) {
 	}
 	f(0, "rules version", "", "version")
 	f(0, "x402audit [command]", "")
+	f(0, "replayed_authorization", "", "rules")
+	f(0, "| replayed_authorization | critical |", "", "rules", "--format", "markdown")
+	f(2, "", `--format: "csv" is none of table, json, markdown`, "rules", "--format", "csv")
 	f(0, "clickhouse://app:xxxxx@127.0.0.1:9/x402", "", "config", "check", "-c", valid)
 	f(0, "level: debug", "", "config", "check", "-c", valid, "--log-level", "debug")
 

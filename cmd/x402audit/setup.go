@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"x402audit/reconcile/findings"
 	"x402audit/reconcile/match"
 	"x402audit/schema/engine"
 )
@@ -49,6 +50,25 @@ func (c *commands) configCommand() *cobra.Command {
 			return cfg.Show(c.out)
 		},
 	}))
+	return cmd
+}
+
+func (c *commands) rulesCommand() *cobra.Command {
+	var format string
+	cmd := &cobra.Command{
+		Use:   "rules",
+		Short: "Show the catalogue: every verdict and every rule that finds something",
+		Args:  cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			c.started = true
+			f, err := oneOf("format", format, "table", "json", "markdown")
+			if err != nil {
+				return err
+			}
+			return findings.TheBook().Write(c.out, f)
+		},
+	}
+	cmd.Flags().StringVar(&format, "format", "table", "table, json or markdown")
 	return cmd
 }
 

@@ -1,6 +1,6 @@
 // Package findings remarks on payments: what a verdict alone does not say. Each rule is one file with its entry in the catalogue and a pure
 // function over the cases of whole payers; Find runs them all. A finding is known by its payment, its rule and what else it is about, so that
-// finding it again is no second finding.
+// finding it again is no second finding. The catalogue (catalogue.go) is what `x402audit rules` prints and RULES.md holds.
 package findings
 
 import (
@@ -29,6 +29,7 @@ type context struct {
 	payer map[account][]*match.Case // the settled cases of a payer to one payTo, in the order of their first claim
 	known map[string]bool           // facilitators with configured signers
 	owner map[schema.Address]string // signer to facilitator
+	burst map[schema.Key][]burst    // of refused nonces, by the payment that begins it
 }
 
 // account is what paid_twice looks across: one payer's payments in one token to one payTo.
@@ -36,11 +37,6 @@ type account struct {
 	chain               uint64
 	token, payer, payTo schema.Address
 }
-
-// Catalogue lists the rules in the order of their ids.
-func Catalogue() []Rule { return slices.Clone(catalogue) }
-
-var catalogue = []Rule{conflictingClaim, frontRun, invalidSignature, overpaid, paidTwice, replayedAuthorization, underpaid, unknownRecipient, wrongToken}
 
 // Find gives every finding on the cases, sorted, and notes their rules on the payments.
 func Find(cases []match.Case, cfg *match.Config) []schema.Finding {
@@ -62,6 +58,7 @@ func Find(cases []match.Case, cfg *match.Config) []schema.Finding {
 			return cmp.Or(cmp.Compare(firstClaim(a), firstClaim(b)), a.Payment.Key.Compare(b.Payment.Key))
 		})
 	}
+	ctx.burst = bursts(cases, &cfg.Thresholds)
 	var all []schema.Finding
 	for i := range cases {
 		c := &cases[i]

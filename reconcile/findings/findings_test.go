@@ -3,6 +3,7 @@ package findings
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/holiman/uint256"
@@ -139,7 +140,7 @@ func TestFrontRun(t *testing.T) {
 	newWorld().settle(1, noon, stranger).claim(1, noon+1, success, func(c *schema.Claim) { c.Transaction = hash(9) }).want(t, "front_run/other_hash/warning/1000")
 	newWorld().settle(1, noon, stranger).claim(1, noon+1, failure).want(t, "front_run/settled_first/warning/1000")
 	// Whoever names the settling transaction sent it, whoever signed.
-	newWorld().settle(1, noon, stranger).claim(1, noon+1, success).want(t)
+	newWorld().settle(1, noon, stranger).claim(1, noon+1, success).want(t, "unknown_relayer/named/info/")
 	newWorld().settle(1, noon, signerB).claim(1, noon+1, open, used).want(t)
 	// Without signers nobody knows who is a stranger.
 	w := newWorld().settle(1, noon, stranger).claim(1, noon+1, open, used)
@@ -209,14 +210,111 @@ func TestConflictingClaim(t *testing.T) {
 	newWorld().settle(1, noon, signerA).claim(1, noon, success, lie).want(t) // a mismatch is a verdict
 }
 
-func TestCatalogue(t *testing.T) {
-	rules := Catalogue()
-	if !slices.IsSortedFunc(rules, func(a, b Rule) int { return slices.Compare([]byte(a.ID), []byte(b.ID)) }) {
-		t.Error("the catalogue is not sorted by id")
-	}
-	for _, r := range rules {
-		if r.Severity == "" || r.Meaning == "" || r.Evidence == "" || r.AtRisk == "" || r.WhatToDo == "" {
-			t.Errorf("%s is not described", r.ID)
+// cancel has the payer withdraw an authorization.
+func (w *world) cancel(nonce byte, at int64) *world {
+	w.ev.Cancellations = append(w.ev.Cancellations, schema.Cancellation{
+		ChainID: base, BlockNumber: 5, BlockHash: hash(1), BlockTime: at, Transaction: hash(nonce + 50), Token: usdc, Authorizer: payer, Nonce: hash(nonce),
+	})
+	return w
+}
+
+func TestConflictingAuthorization(t *testing.T) {
+	signs := func(to schema.Address, value, before uint64) func(*schema.Claim) {
+		return func(c *schema.Claim) {
+			c.SignedTo, c.SignedValue, c.ValidBefore = to, schema.Units(value), before
 		}
 	}
+	until := uint64(noon + 600)
+	failed := func(f func(*schema.Claim)) *world {
+		return newWorld().claim(1, noon, failure, signs(shop, 1000, until)).claim(1, noon+1, failure, f)
+	}
+	failed(signs(shop, 1000, until)).want(t)
+	failed(signs(second, 1000, until)).want(t, "conflicting_authorization/to/critical/1000")
+	failed(signs(shop, 1100, until)).want(t, "conflicting_authorization/value/critical/1100")
+	failed(signs(shop, 1000, until+60)).want(t, "conflicting_authorization/validity/critical/1000")
+	// What was not checked may be forged, and what does not recover is.
+	checked := func(s schema.SignatureCheck) *world {
+		return failed(func(c *schema.Claim) { signs(second, 500, until)(c); c.Signature = s })
+	}
+	checked(schema.SignatureUnverifiable).want(t, "conflicting_authorization/to/possible/500")
+	checked(schema.SignatureInvalid).want(t, "invalid_signature//warning/")
+	// The same other terms in two records are one finding; the chain's are those that count.
+	settled := func() *world { return newWorld().settle(1, noon, signerA) }
+	settled().claim(1, noon, success, signs(shop, 1000, until)).want(t)
+	settled().claim(1, noon, success, signs(shop, 1000, until)).claim(1, noon+1, failure, signs(second, 300, until)).claim(1, noon+2, failure, signs(second, 300, until)).
+		want(t, "conflicting_authorization/to/critical/300")
+	// A record that states no terms contradicts none.
+	settled().claim(1, noon, success).claim(1, noon+1, failure, signs(shop, 1000, until)).want(t)
+}
+
+func TestCanceledAfterVerify(t *testing.T) {
+	verify := schema.OutcomeVerify
+	newWorld().claim(1, noon, verify).cancel(1, noon+5).want(t, "canceled_after_verify//warning/1000")
+	newWorld().claim(1, noon+9, verify).cancel(1, noon+5).want(t)
+	newWorld().claim(1, noon, failure).cancel(1, noon+5).want(t)
+	newWorld().claim(1, noon, verify, func(c *schema.Claim) { c.ErrorReason = "invalid_payload" }).cancel(1, noon+5).want(t)
+}
+
+func TestDrainedAfterVerify(t *testing.T) {
+	class := func(e schema.ErrorClass) func(*schema.Claim) {
+		return func(c *schema.Claim) { c.ErrorClass = e }
+	}
+	verified := func() *world { return newWorld().claim(1, noon, schema.OutcomeVerify) }
+	verified().claim(1, noon+2, failure, class(schema.ErrorInsufficientFunds)).want(t, "drained_after_verify/insufficient_funds/warning/1000")
+	verified().claim(1, noon+2, open, class(schema.ErrorReverted)).want(t, "drained_after_verify/reverted/possible/1000")
+	verified().claim(1, noon-2, failure, class(schema.ErrorInsufficientFunds)).want(t)
+	verified().claim(1, noon+2, failure, class(schema.ErrorExpired)).want(t)
+	newWorld().claim(1, noon+2, failure, class(schema.ErrorInsufficientFunds)).want(t)
+	// It had the money after all.
+	verified().claim(1, noon+2, failure, class(schema.ErrorInsufficientFunds)).settle(1, noon+9, signerA).want(t)
+}
+
+func TestNonceUsedBurst(t *testing.T) {
+	used := func(c *schema.Claim) { c.ErrorClass = schema.ErrorNonceUsed }
+	try := func(apart int64, times ...byte) *world {
+		w := newWorld()
+		w.cfg.Thresholds = match.Thresholds{NonceUsedBurst: 3, NonceUsedWindow: time.Minute}
+		at := noon
+		for _, nonce := range times {
+			w.claim(nonce, at, failure, used)
+			at += apart
+		}
+		return w
+	}
+	try(10, 1, 2).want(t)
+	try(10, 1, 2, 3).want(t, "nonce_used_burst//warning/3000")
+	try(10, 1, 1, 1, 1).want(t, "nonce_used_burst//warning/4000")
+	try(31, 1, 2, 3, 4).want(t) // never three within a minute
+	w := try(30, 1, 2, 3, 4)    // a run is one finding
+	w.want(t, "nonce_used_burst//warning/4000")
+	w.cfg.Thresholds.NonceUsedBurst = 0
+	w.want(t)
+	// A server's record of a facilitator's refusal is no second one.
+	w = try(10, 1, 2)
+	w.claim(2, noon+11, failure, used, func(c *schema.Claim) { c.Role = schema.RoleServer }).want(t)
+}
+
+func TestSelfPayment(t *testing.T) {
+	to := func(s *schema.Settlement) { s.To = payer }
+	newWorld().settle(1, noon, signerA, to).claim(1, noon, success, func(c *schema.Claim) { c.PayTo = payer; c.Role = schema.RoleServer }).
+		want(t, "self_payment/payer_is_payee/info/1000")
+	own := func(a schema.Address) *world {
+		w := newWorld().settle(1, noon, signerA).claim(1, noon, success)
+		w.cfg.Merchants.OwnWallets = map[schema.Address]string{a: "shop"}
+		return w
+	}
+	own(payer).want(t, "self_payment/own_wallet_pays/info/1000")
+	own(shop).want(t, "self_payment/own_wallet_paid/info/1000")
+	own(stranger).want(t)
+}
+
+func TestUnknownRelayer(t *testing.T) {
+	newWorld().settle(1, noon, stranger).claim(1, noon, success).want(t, "unknown_relayer/named/info/")
+	newWorld().settle(1, noon, stranger).want(t, "unknown_relayer/unlogged/info/")
+	newWorld().settle(1, noon, stranger, func(s *schema.Settlement) { s.Amount.Clear() }).want(t) // dust
+	newWorld().settle(1, noon, stranger).claim(1, noon-1, failure).want(t)
+	newWorld().settle(1, noon, signerB).claim(1, noon, success).want(t)
+	w := newWorld().settle(1, noon, stranger).claim(1, noon, success)
+	w.cfg.Facilitators = nil
+	w.want(t)
 }

@@ -13,7 +13,7 @@ import (
 var frontRun = Rule{
 	ID: "front_run", Severity: schema.SeverityWarning,
 	Meaning:  "a stranger broadcast the authorization before its facilitator did",
-	Evidence: "configured signers, the settler is none of them, and a nonce-used failure, another claimed hash, or a settlement before the first settle claim",
+	Evidence: "signers configured for the facilitator, the settler is none of them, and a nonce-used failure, another claimed hash, or a settlement before the first settle claim",
 	AtRisk:   "the settled amount",
 	WhatToDo: "the money arrived: serve or refund the payer, and find out where the authorization leaked",
 	find: func(ctx *context, c *match.Case) []schema.Finding {
@@ -30,8 +30,7 @@ var frontRun = Rule{
 		if len(settles) == 0 || ctx.owner[c.Transaction.Sender] != "" {
 			return nil
 		}
-		named := func(x *match.Claim) bool { return x.Outcome == schema.OutcomeSuccess && x.Transaction == s.Transaction }
-		if slices.ContainsFunc(settles, named) {
+		if slices.ContainsFunc(c.Claims, func(x *match.Claim) bool { return namesSettlement(c, x) }) {
 			return nil
 		}
 		var how string
@@ -52,4 +51,9 @@ var frontRun = Rule{
 			Evidence: fmt.Sprintf("transaction %s was sent by %s, which is no configured signer", schema.Hex(s.Transaction[:]), schema.Hex(c.Transaction.Sender[:])),
 		}}
 	},
+}
+
+// namesSettlement holds for a success that names the settling transaction: whoever writes that down has settled, whoever's address sent it.
+func namesSettlement(c *match.Case, x *match.Claim) bool {
+	return x.Outcome == schema.OutcomeSuccess && x.Transaction == c.Settlement.Transaction
 }

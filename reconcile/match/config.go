@@ -18,6 +18,7 @@ type Config struct {
 	Facilitators []Facilitator
 	Hosts        []string // hosts of our resources: a payer's echo counts when it names one of them
 	Rules        Rules
+	Thresholds   Thresholds
 }
 
 // Chain is one followed chain.

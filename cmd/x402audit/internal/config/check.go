@@ -17,13 +17,20 @@ import (
 )
 
 func defaults() *Config {
-	r := match.DefaultRules()
+	r, limits := match.DefaultRules(), match.DefaultThresholds()
 	return &Config{
 		ClickHouse: ClickHouse{DSN: "embedded:./data"},
 		Rules: Rules{
 			OpenFor: Duration(r.OpenFor), UnloggedAfter: Duration(r.UnloggedAfter),
 			LogDisorder: Duration(r.LogDisorder), PaidTwiceWindow: Duration(r.PaidTwiceWindow), Dust: Units(r.Dust),
 		},
+		Auditing: Auditing{Thresholds: Thresholds{
+			NonceUsedBurst: limits.NonceUsedBurst, NonceUsedWindow: Duration(limits.NonceUsedWindow),
+			PayerBurst: limits.PayerBurst, PayerBurstWindow: Duration(limits.PayerBurstWindow),
+			ConcentrationShare: limits.ConcentrationShare, ConcentrationPayments: limits.ConcentrationPayments,
+			CircularPayments: limits.CircularPayments, CircularShare: limits.CircularShare, CircularHub: limits.CircularHub,
+			PoisoningSettlements: limits.PoisoningSettlements, PoisoningDust: Units(limits.PoisoningDust),
+		}},
 		Schedule: Schedule{Reconcile: "@every 10s"},
 		HTTP:     HTTP{Listen: "127.0.0.1:9402"},
 		Log:      Logging{Level: "info", Format: "auto"},
@@ -39,6 +46,7 @@ func (t *tree) complete(c *Config) {
 	t.scopes(c)
 	t.logs(c.Logs)
 	t.rules(&c.Rules)
+	t.thresholds(&c.Auditing.Thresholds)
 	if _, err := cron.ParseStandard(c.Schedule.Reconcile); err != nil {
 		t.wrong("schedule.reconcile", "%q is not a cron expression such as \"@every 10s\" or \"*/5 * * * *\" (UTC): %v", c.Schedule.Reconcile, err)
 	}
@@ -257,6 +265,29 @@ func (t *tree) rules(r *Rules) {
 	} {
 		if time.Duration(rule.value) < time.Second {
 			t.wrong(rule.path, "must be at least 1s: block times are whole seconds")
+		}
+	}
+}
+
+func (t *tree) thresholds(l *Thresholds) {
+	for _, window := range []struct {
+		path  string
+		value Duration
+	}{
+		{"audit.thresholds.nonce_used_window", l.NonceUsedWindow}, {"audit.thresholds.payer_burst_window", l.PayerBurstWindow},
+	} {
+		if time.Duration(window.value) < time.Second {
+			t.wrong(window.path, "must be at least 1s: block times are whole seconds")
+		}
+	}
+	for _, share := range []struct {
+		path  string
+		value uint64
+	}{
+		{"audit.thresholds.concentration_share", l.ConcentrationShare}, {"audit.thresholds.circular_share", l.CircularShare},
+	} {
+		if share.value > 100 {
+			t.wrong(share.path, "%d is more than 100 percent", share.value)
 		}
 	}
 }

@@ -38,6 +38,7 @@ type Config struct {
 	Facilitators []Facilitator `yaml:"facilitators"`
 	Logs         []Log         `yaml:"logs"`
 	Rules        Rules         `yaml:"rules"`
+	Auditing     Auditing      `yaml:"audit"`
 	Schedule     Schedule      `yaml:"schedule"`
 	HTTP         HTTP          `yaml:"http"`
 	Log          Logging       `yaml:"log"`
@@ -113,6 +114,26 @@ type Rules struct {
 	LogDisorder     Duration `yaml:"log_disorder"`
 	PaidTwiceWindow Duration `yaml:"paid_twice_window"`
 	Dust            Units    `yaml:"dust"`
+}
+
+// Auditing is how strictly payments are remarked upon.
+type Auditing struct {
+	Thresholds Thresholds `yaml:"thresholds"`
+}
+
+// Thresholds are match.Thresholds; 0 turns a rule off.
+type Thresholds struct {
+	NonceUsedBurst        uint64   `yaml:"nonce_used_burst"`
+	NonceUsedWindow       Duration `yaml:"nonce_used_window"`
+	PayerBurst            uint64   `yaml:"payer_burst"`
+	PayerBurstWindow      Duration `yaml:"payer_burst_window"`
+	ConcentrationShare    uint64   `yaml:"concentration_share"` // percent
+	ConcentrationPayments uint64   `yaml:"concentration_payments"`
+	CircularPayments      uint64   `yaml:"circular_payments"`
+	CircularShare         uint64   `yaml:"circular_share"` // percent
+	CircularHub           uint64   `yaml:"circular_hub"`
+	PoisoningSettlements  uint64   `yaml:"poisoning_settlements"`
+	PoisoningDust         Units    `yaml:"poisoning_dust"`
 }
 
 // Schedule says when time alone is a reason to reconcile.

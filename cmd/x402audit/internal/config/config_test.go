@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"x402audit/reconcile/formats"
+	"x402audit/reconcile/match"
 	"x402audit/schema"
 )
 
@@ -85,11 +86,11 @@ func TestProblems(t *testing.T) {
 	f(base+"rules:\n  open_fro: 1h\n  dust: 1.5\n",
 		`x402audit.yaml:3: unknown key rules.open_fro; did you mean open_for?`,
 		`x402audit.yaml:4: rules.dust: "1.5" is not an amount in atomic units`)
-	f(base+"quux: 1\n", `x402audit.yaml:2: unknown key quux; the keys here are clickhouse, chains, merchants, facilitators, logs, rules, schedule, http, log`)
+	f(base+"quux: 1\n", `x402audit.yaml:2: unknown key quux; the keys here are clickhouse, chains, merchants, facilitators, logs, rules, audit, schedule, http, log`)
 	f(base+"log: {level: info, level: debug}\n", `x402audit.yaml:2: log.level is given twice`)
 	f(base+"log: [\n", `x402audit.yaml:2: not YAML: did not find expected node content`)
 	f(base+"---\nlog: {}\n", `x402audit.yaml: the file holds more than one YAML document`)
-	f("- a\n", `x402audit.yaml:1: the configuration: expected a mapping of clickhouse, chains, merchants, facilitators, logs, rules, schedule, http, log`)
+	f("- a\n", `x402audit.yaml:1: the configuration: expected a mapping of clickhouse, chains, merchants, facilitators, logs, rules, audit, schedule, http, log`)
 
 	f(base+"clickhouse: {http_port: 70000}\n", `x402audit.yaml:2: clickhouse.http_port: expected a whole number up to 65535, not "70000"`)
 	f(base+"clickhouse: {http_port: 9, tcp_port: 9}\n", `x402audit.yaml:2: clickhouse.tcp_port: 9 is the http_port as well`)
@@ -138,6 +139,9 @@ x402audit.yaml:2: chains[0].from_block: missing: the first block to read, 0 for 
 	f(base+"logs:\n  - {path: b.csv, columns: {network: a, network: b}}\n", `x402audit.yaml:3: logs[0].columns.network is given twice`)
 	f(base+"rules: {open_for: 1day, unlogged_after: 0s}\n", `x402audit.yaml:2: rules.open_for: "1day" is not a duration such as 90s, 5m or 24h`)
 	f(base+"rules: {unlogged_after: 0s}\n", `x402audit.yaml:2: rules.unlogged_after: must be at least 1s: block times are whole seconds`)
+	f(base+"audit: {thresholds: {payer_burst_window: 10ms, circular_share: 101}}\n",
+		`x402audit.yaml:2: audit.thresholds.payer_burst_window: must be at least 1s: block times are whole seconds`,
+		`x402audit.yaml:2: audit.thresholds.circular_share: 101 is more than 100 percent`)
 	f(base+"schedule: {reconcile: often}\n",
 		`x402audit.yaml:2: schedule.reconcile: "often" is not a cron expression such as "@every 10s" or "*/5 * * * *" (UTC): expected exactly 5 fields, found 1: [often]`)
 	f(base+"http: {listen: 9402}\nlog: {level: loud}\n",
@@ -276,6 +280,9 @@ func TestConversions(t *testing.T) {
 	}
 	if token := audit.Chains[8453].Tokens[schema.Address(c.Chains[0].Tokens[0].Address)]; token.Symbol != "USDC" || token.Decimals != 6 {
 		t.Errorf("token: %+v", token)
+	}
+	if audit.Thresholds != match.DefaultThresholds() {
+		t.Errorf("thresholds: %+v", audit.Thresholds)
 	}
 	if got := c.Formats().Chains[8453][0].Name; got != "USD Coin" {
 		t.Errorf("EIP-712 domain %q", got)

@@ -131,6 +131,7 @@ func (c *Config) Audit() match.Config {
 			OpenFor: time.Duration(c.Rules.OpenFor), UnloggedAfter: time.Duration(c.Rules.UnloggedAfter), LogDisorder: time.Duration(c.Rules.LogDisorder),
 			PaidTwiceWindow: time.Duration(c.Rules.PaidTwiceWindow), Dust: uint256.Int(c.Rules.Dust),
 		},
+		Thresholds: c.Auditing.Thresholds.match(),
 	}
 	for _, chain := range c.Chains {
 		tokens := map[schema.Address]match.Token{}
@@ -157,6 +158,16 @@ func (c *Config) Audit() match.Config {
 		m.Facilitators = append(m.Facilitators, x)
 	}
 	return m
+}
+
+func (l Thresholds) match() match.Thresholds {
+	return match.Thresholds{
+		NonceUsedBurst: l.NonceUsedBurst, NonceUsedWindow: time.Duration(l.NonceUsedWindow),
+		PayerBurst: l.PayerBurst, PayerBurstWindow: time.Duration(l.PayerBurstWindow),
+		ConcentrationShare: l.ConcentrationShare, ConcentrationPayments: l.ConcentrationPayments,
+		CircularPayments: l.CircularPayments, CircularShare: l.CircularShare, CircularHub: l.CircularHub,
+		PoisoningSettlements: l.PoisoningSettlements, PoisoningDust: uint256.Int(l.PoisoningDust),
+	}
 }
 
 // Level is the log's level.

@@ -96,7 +96,7 @@ var anomalies = []anomaly{
 	{"unlogged: settled by somebody whose log is nowhere", func(sc *scene) {
 		request := sc.signs(search, 2)
 		sc.broadcasts(request)
-		sc.label(request, schema.Unlogged, match.DetailNoLog)
+		sc.label(request, schema.Unlogged, match.DetailNoLog, "unknown_relayer")
 	}},
 	{"unlogged: our facilitator settled to an address that is not ours", func(sc *scene) {
 		request := sc.signs(devchain.Resource{URL: "https://elsewhere.example/", PayTo: somebody("elsewhere"), Amount: usdc(70_000)}, 2)
@@ -136,8 +136,9 @@ var anomalies = []anomaly{
 	{"cancelled after it was verified", func(sc *scene) {
 		request := sc.signs(chat, 2)
 		sc.verified(sc.a, request)
+		sc.waits()
 		sc.cancels(request)
-		sc.label(request, schema.Canceled, "")
+		sc.label(request, schema.Canceled, "", "canceled_after_verify")
 	}},
 	{"cancelled, and a success claimed", func(sc *scene) {
 		request := sc.signs(radar, 2)
@@ -154,6 +155,21 @@ var anomalies = []anomaly{
 		request := devchain.NewPayer(sc.seed, "poor").Pay(forecast, 1, sc.now())
 		sc.settles(sc.a, request, devchain.Honest)
 		sc.label(request, schema.Expired, "")
+	}},
+	{"expired: verified, and then the money was gone", func(sc *scene) {
+		request := devchain.NewPayer(sc.seed, "drained").Pay(radar, 2, sc.now())
+		sc.verified(sc.b, request)
+		sc.waits()
+		sc.settles(sc.b, request, devchain.Honest)
+		sc.label(request, schema.Expired, "", "drained_after_verify")
+	}},
+	{"one nonce signed twice, for two sellers", func(sc *scene) {
+		request := sc.signs(article, 2)
+		a, _ := sc.terms(request)
+		sc.settles(sc.a, request, devchain.Honest)
+		sc.waits()
+		sc.settles(sc.b, sc.signs(chat, 2, func(other *devchain.Authorization) { other.Nonce = a.Nonce }), devchain.Honest)
+		sc.label(request, schema.Matched, "", "conflicting_authorization")
 	}},
 	{"batch of several authorizations in one transaction", func(sc *scene) {
 		requests := []devchain.Request{sc.signs(search, 2), sc.signs(search, 2), sc.signs(embed, 2), sc.signs(article, 1)}
