@@ -23,11 +23,16 @@ func byTime(a, b *Claim) int {
 	return bytes.Compare(a.ID[:], b.ID[:])
 }
 
-// oneRecord makes one claim of what two sources saw: equal facilitator, role, key, outcome, transaction and event time. Two such
-// records in one source are two: it wrote them both.
-func oneRecord(claims []*Claim) []*Claim {
+// inTime puts claims into the order of time, each once: a claim that was loaded twice is one.
+func inTime(claims []*Claim) []*Claim {
 	slices.SortFunc(claims, byTime)
-	claims = slices.CompactFunc(claims, func(a, b *Claim) bool { return a.ID == b.ID })
+	return slices.CompactFunc(claims, func(a, b *Claim) bool { return a.ID == b.ID })
+}
+
+// oneRecord makes one claim of what two sources saw: equal facilitator, role, key, outcome, transaction and event time. Two such
+// records in one source are two: it wrote them both. The claims are those of one key.
+func oneRecord(claims []*Claim) []*Claim {
+	claims = inTime(claims)
 	kept := claims[:0]
 next:
 	for _, c := range claims {
@@ -39,7 +44,7 @@ next:
 		}
 		kept = append(kept, c)
 	}
-	return kept
+	return kept[:len(kept):len(kept)]
 }
 
 // seenAlso is the claim with further sources; evidence itself is never changed.
@@ -49,9 +54,9 @@ func seenAlso(c *Claim, sources []string) *Claim {
 	return &merged
 }
 
+// sameRecord holds for claims of one key that say the same.
 func sameRecord(a, b *Claim) bool {
-	return a.Keyed && b.Keyed && a.Key == b.Key && a.Facilitator == b.Facilitator && a.Role == b.Role && a.Outcome == b.Outcome &&
-		a.Transaction == b.Transaction
+	return a.Facilitator == b.Facilitator && a.Role == b.Role && a.Outcome == b.Outcome && a.Transaction == b.Transaction
 }
 
 func disjoint(a, b []string) bool {

@@ -32,11 +32,7 @@ func (j *judge) describe(c *Case) {
 		p.Required = l.Required
 		p.ClaimTransaction = l.Transaction
 		p.ErrorClass = l.ErrorClass
-		for _, t := range j.byKey[p.Key] {
-			if t.claim.ID == l.ID {
-				p.Match = t.rung
-			}
-		}
+		p.Match = j.rung(l)
 		// Another record may state what the leading one leaves out.
 		for _, x := range c.Claims {
 			if !p.Required.Known {

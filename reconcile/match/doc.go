@@ -1,9 +1,9 @@
 // Package match is the audit itself: it ties claims to settlements and gives every payment one verdict. It is pure: no
 // clock, no I/O, no order of arrival. Equal evidence and an equal as-of point give equal cases.
 //
-// Judge takes evidence of whole payers (a payer's nonces are looked at together) and the as-of point. It makes one record of what
-// two sources saw (claims.go), climbs the match ladder (ladder.go), and judges each payment key by the closed list of
-// verdicts, the first that holds (verdict.go). Time and proof of absence are in time.go, money and legs in money.go, the
+// Judge takes evidence of whole payers (a payer's nonces are looked at together) and the as-of point. It lays the evidence out by payment
+// (judge.go, shelf.go), ties claims that state no key to what they fit (ladder.go), makes one record of what two sources saw
+// (claims.go), and judges each payment key by the closed list of verdicts, the first that holds (verdict.go). Time and proof of absence are in time.go, money and legs in money.go, the
 // resource and its provenance in resource.go. What is still missing is asked for: Judge returns questions for the nodes.
 // Findings (package findings) are remarks on the cases that Judge returns.
 package match

@@ -21,47 +21,30 @@ type place struct {
 //     already, the claim is a further record of it: two logs may both lack nonces.
 //  3. Otherwise the claim is a payment of its own (method claim), ambiguous where several settlements fit.
 func (j *judge) climb() {
-	taken := map[schema.Key]map[schema.Role]bool{}
-	take := func(k schema.Key, r schema.Role) {
-		if taken[k] == nil {
-			taken[k] = map[schema.Role]bool{}
-		}
-		taken[k][r] = true
-	}
-	var keyless []*Claim
-	for _, c := range j.claims {
-		if c.Keyed {
-			take(c.Key, c.Role)
-			j.tie(c, c.Key, schema.RungKey)
-		} else {
-			keyless = append(keyless, c)
+	alike := map[statement][]*Claim{}
+	for _, c := range j.keyless {
+		if c.Transaction != (schema.Hash{}) {
+			alike[stated(c)] = append(alike[stated(c)], c)
 		}
 	}
-	for len(keyless) > 0 { // claims are in the order of time
-		c := keyless[0]
-		alike := []*Claim{c}
-		keyless = slices.DeleteFunc(keyless[1:], func(o *Claim) bool {
-			if sameStatement(c, o) {
-				alike = append(alike, o)
-				return true
-			}
-			return false
-		})
-		j.climbTogether(alike, taken, take)
+	for _, c := range j.keyless { // in the order of time
+		if c.Transaction == (schema.Hash{}) {
+			j.tie(c, ownKey(c), schema.RungNone)
+		} else if same := alike[stated(c)]; c == same[0] {
+			j.climbTogether(same)
+		}
 	}
 }
 
 // climbTogether ties claims that state the same things.
-func (j *judge) climbTogether(alike []*Claim, taken map[schema.Key]map[schema.Role]bool, take func(schema.Key, schema.Role)) {
+func (j *judge) climbTogether(alike []*Claim) {
 	c := alike[0]
 	var fit, free []*schema.Settlement
-	if c.Transaction != (schema.Hash{}) {
-		for _, s := range j.inTransaction[place{c.Key.ChainID, c.Transaction}] {
-			if fits(c, s) {
-				fit = append(fit, s)
-				if !taken[s.Key()][c.Role] {
-					free = append(free, s)
-				}
+	for _, s := range j.inTransaction[place{c.Key.ChainID, c.Transaction}] {
+		if fits(c, s) {
+			fit = append(fit, s)
+			if !j.taken(s, c.Role) {
+				free = append(free, s)
 			}
 		}
 	}
@@ -69,7 +52,6 @@ func (j *judge) climbTogether(alike []*Claim, taken map[schema.Key]map[schema.Ro
 	case len(free) == 1, len(free) == len(alike) && identical(free):
 		for i, a := range alike {
 			s := free[min(i, len(free)-1)]
-			take(s.Key(), a.Role)
 			j.tie(a, s.Key(), schema.RungTransaction)
 		}
 	case len(fit) == 1:
@@ -90,9 +72,17 @@ func (j *judge) climbTogether(alike []*Claim, taken map[schema.Key]map[schema.Ro
 	}
 }
 
+// taken holds when a claim of that role has the settlement already: one that states its key, or one that climbed before.
+func (j *judge) taken(s *schema.Settlement, by schema.Role) bool {
+	n := j.payments.number(s.Key())
+	inRole := func(c *Claim) bool { return c.Role == by }
+	return slices.ContainsFunc(j.keyed.at(n), inRole) || slices.ContainsFunc(j.tied[n], inRole)
+}
+
+// tie brings a keyless claim to a payment.
 func (j *judge) tie(c *Claim, k schema.Key, rung schema.Rung) {
-	j.byKey[k] = append(j.byKey[k], tied{c, rung})
-	j.links = append(j.links, schema.Link{ClaimID: c.ID, Key: k, Rung: rung})
+	n := j.payments.number(k)
+	j.tied[n], j.rungs[c] = append(j.tied[n], c), rung
 }
 
 // ownKey is the key of a payment that only a keyless claim knows: its content hash is the nonce.
@@ -114,10 +104,20 @@ func fits(c *Claim, s *schema.Settlement) bool {
 	return Compare(&c.Claim, s).Agrees()
 }
 
-// sameStatement holds for claims of one role that say the same of one transaction, whenever they say it.
-func sameStatement(a, b *Claim) bool {
-	return a.Transaction != (schema.Hash{}) && a.Transaction == b.Transaction && a.Key == b.Key && a.Role == b.Role && a.Facilitator == b.Facilitator &&
-		a.Outcome == b.Outcome && a.Payer == b.Payer && a.PayTo == b.PayTo && a.Amount == b.Amount && a.Scheme == b.Scheme
+// statement is what a keyless claim says, whenever it says it. Claims of one statement differ in nothing that could tell their payments apart.
+type statement struct {
+	key          schema.Key
+	transaction  schema.Hash
+	facilitator  string
+	role         schema.Role
+	outcome      schema.Outcome
+	payer, payTo schema.Address
+	amount       schema.Amount
+	scheme       string
+}
+
+func stated(c *Claim) statement {
+	return statement{c.Key, c.Transaction, c.Facilitator, c.Role, c.Outcome, c.Payer, c.PayTo, c.Amount, c.Scheme}
 }
 
 // identical holds for settlements that nothing but nonce and log index tells apart.

@@ -25,42 +25,40 @@ const (
 	DetailRailUnread      = "rail_unread"       // the chain side of its rail (Permit2, channels, gateways) is not read: nothing can be called absent
 )
 
-// judge gives one payment its verdict: the lines of the closed list in their order, the first that holds. ok is false for what is foreign, or was
-// only ever seen on a dead fork.
-func (j *judge) judge(k schema.Key) (c Case, ok bool) {
-	for _, t := range j.byKey[k] {
-		c.Claims = append(c.Claims, t.claim)
-	}
-	slices.SortFunc(c.Claims, byTime)
+// judge gives the payment of one number its verdict: the lines of the closed list in their order, the first that holds. ok is false for what is foreign, or
+// was only ever seen on a dead fork.
+func (j *judge) judge(n int32, c *Case) (ok bool) {
+	k := j.payments.keys[n]
+	c.Claims = j.claims(n)
 	token, followed := j.cfg.Chains[k.ChainID].Tokens[k.Token]
 	c.Known = followed
 	c.Payment = schema.Payment{Key: k, Decimals: token.Decimals, Kind: schema.KindCharge, Finality: schema.FinalityNone, RuleVersion: RuleVersion}
 	c.Cancellation = j.cancellations[k]
 
-	if ss := j.settlements[k]; len(ss) > 0 {
+	if ss := j.settlements.at(n); len(ss) > 0 {
 		c.Settlement = ss[0]
 		c.Transaction = j.transactions[place{k.ChainID, c.Settlement.Transaction}]
 		if len(c.Claims) == 0 {
-			switch j.ours(&c) {
+			switch j.ours(c) {
 			case isForeign:
-				return Case{}, false
+				return false
 			case mayBeOurs:
-				j.describe(&c)
-				j.call(&c, schema.Pending, DetailSenderUnread)
+				j.describe(c)
+				j.call(c, schema.Pending, DetailSenderUnread)
 				j.askReceipt(k.ChainID, c.Settlement.Transaction, 0)
-				return c, true
+				return true
 			}
 		}
-		j.describe(&c)
-		j.settled(&c, len(ss) > 1)
+		j.describe(c)
+		j.settled(c, len(ss) > 1)
 	} else {
-		if len(c.Claims) == 0 && !j.deadOnly(&c) {
-			return Case{}, false
+		if len(c.Claims) == 0 && !j.deadOnly(c) {
+			return false
 		}
-		j.describe(&c)
-		j.unsettled(&c)
+		j.describe(c)
+		j.unsettled(c)
 	}
-	return c, true
+	return true
 }
 
 func (j *judge) call(c *Case, v schema.Verdict, detail string) {

@@ -344,25 +344,3 @@ func TestOrderAndRepetition(t *testing.T) {
 		}
 	})
 }
-
-func BenchmarkJudge(b *testing.B) {
-	w := newWorld()
-	const payments = 5000
-	for i := range payments {
-		nonce := uint256.NewInt(uint64(i)).Bytes32()
-		tx := uint256.NewInt(uint64(i + 1<<32)).Bytes32()
-		w.settle(1, noon+int64(i), func(s *schema.Settlement) { s.Nonce, s.Transaction = nonce, tx })
-		w.ev.Claims = append(w.ev.Claims, Claim{Claim: schema.Claim{
-			ID: nonce, Facilitator: "A", Role: schema.RoleFacilitator, Outcome: success, EventTime: (noon + int64(i)) * 1000, Keyed: true,
-			Key:         schema.Key{ChainID: base, Token: usdc, Method: schema.MethodEIP3009, Authorizer: payerA, Nonce: nonce},
-			Transaction: tx, Payer: payerA, PayTo: shop, Amount: schema.Units(1000),
-		}, Sources: []string{"A.jsonl"}})
-	}
-	b.ReportAllocs()
-	for b.Loop() {
-		if r := w.judge(); len(r.Cases) != payments {
-			b.Fatal(len(r.Cases))
-		}
-	}
-	b.ReportMetric(float64(payments)*float64(b.N)/b.Elapsed().Seconds(), "payments/s")
-}
