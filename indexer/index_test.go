@@ -161,6 +161,7 @@ func TestReorg(t *testing.T) {
 	store := openStore(t)
 	f := func(name string, change func(*world), reorgs int) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, store)
 			history(w.chain, 30, 0)
 			w.chain.Finalize(10, 12)
@@ -405,6 +406,7 @@ func TestRestartAnywhere(t *testing.T) {
 	// A write makes up to nine inserts, and what it takes to find the place again up to four: gaps above that let it get on.
 	for life := range 6 {
 		t.Run("inserts/"+strconv.Itoa(life), func(t *testing.T) {
+			t.Parallel()
 			random := rand.New(rand.NewPCG(uint64(life), 1))
 			n, fails := 0, 1+life
 			check(t, func(w *world) (context.Context, func()) {
@@ -421,6 +423,7 @@ func TestRestartAnywhere(t *testing.T) {
 	}
 	for life := range 4 {
 		t.Run("requests/"+strconv.Itoa(life), func(t *testing.T) {
+			t.Parallel()
 			random := rand.New(rand.NewPCG(uint64(life), 0))
 			check(t, func(w *world) (context.Context, func()) {
 				ctx, cancel := context.WithCancel(t.Context())
@@ -465,6 +468,7 @@ func TestForkAfterFailedWrite(t *testing.T) {
 	for _, table := range []string{"settlements", "blocks", "coverage", "asof", "touched", "cursors"} {
 		for _, first := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, first write %v", table, first), func(t *testing.T) {
+				t.Parallel()
 				w := newWorld(t, store)
 				history(w.chain, 8, 0)
 				w.chain.Finalize(4, 4)

@@ -169,6 +169,7 @@ func TestBackfillCanBeRaised(t *testing.T) {
 	store := openStore(t)
 	f := func(name string, prepare func(*world), check func(*world)) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, store)
 			history(w.chain, 40, 0)
 			w.chain.Finalize(40, 40)
@@ -343,6 +344,7 @@ func TestASecondWitnessRepairsAHole(t *testing.T) {
 	store := openStore(t)
 	f := func(name string, limit uint64, lost ...uint64) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, store)
 			history(w.chain, 30, 0) // nonce 120 is in block 13, nonce 180 in block 19, nonce 50 is cancelled in block 6
 			w.chain.Finalize(28, 28)

@@ -291,6 +291,7 @@ func TestRefusals(t *testing.T) {
 	type fields = map[string]any
 	f := func(name string, why reason, method string, lie func(args []any, answer any) (any, bool)) {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			w := newWorld(t, store)
 			history(w.chain, 30, 0)
 			w.chain.Finalize(13, 15)
