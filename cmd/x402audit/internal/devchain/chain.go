@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -267,7 +268,7 @@ func (c *Chain) Wait(ctx context.Context, hash common.Hash) (*types.Receipt, err
 		if err == nil {
 			return receipt, nil
 		}
-		if !errors.Is(err, ethereum.NotFound) {
+		if !errors.Is(err, ethereum.NotFound) && !strings.Contains(err.Error(), "indexing is in progress") { // which is go-ethereum's word for the newest blocks
 			return nil, fmt.Errorf("receipt of %s: %w", hash, err)
 		}
 		select {

@@ -36,18 +36,25 @@ type bench struct {
 
 func start(t *testing.T, more string) *bench {
 	t.Helper()
-	ctx := t.Context()
-	chain, err := devchain.Start(ctx, devchain.Options{Progress: os.Stderr})
+	chain, err := devchain.Start(t.Context(), devchain.Options{Progress: os.Stderr})
 	must(t, err)
 	t.Cleanup(chain.Close)
+	must(t, chain.Fund(t.Context(), devchain.Address(signer), devchain.NewPayer("worker", "payer").Address))
+	return startOn(t, chain, more)
+}
+
+var signer = devchain.Key("worker", "signer")
+
+// startOn is start on a chain where the signer and the payer have gas.
+func startOn(t *testing.T, chain *devchain.Chain, more string) *bench {
+	t.Helper()
+	ctx := t.Context()
 	dir := t.TempDir()
 	log, err := os.Create(filepath.Join(dir, "settlements.jsonl"))
 	must(t, err)
 	t.Cleanup(func() { _ = log.Close() })
-	signer := devchain.Key("worker", "signer")
 	b := &bench{t: t, chain: chain, payer: devchain.NewPayer("worker", "payer")}
 	b.facilitator = &devchain.Facilitator{Name: "A", Signer: signer, Chain: chain, Log: log}
-	must(t, chain.Fund(ctx, devchain.Address(signer), b.payer.Address))
 	must(t, chain.Mint(ctx, big.NewInt(1_000_000_000), b.payer.Address))
 
 	file := filepath.Join(dir, "x402audit.yaml")
