@@ -225,10 +225,12 @@ func (x *Indexer) write(ctx context.Context, e *evidence, safe schema.BlockRef) 
 		}
 	}
 
+	payouts := x.payouts(e)
 	inserts, parallel := errgroup.WithContext(ctx)
 	inserts.Go(func() error { return insert(parallel, x, schema.Settlements, e.settlements) })
 	inserts.Go(func() error { return insert(parallel, x, schema.Cancellations, e.cancellations) })
 	inserts.Go(func() error { return insert(parallel, x, schema.Transfers, e.transfers) })
+	inserts.Go(func() error { return insert(parallel, x, schema.Payouts, payouts) })
 	inserts.Go(func() error { return insert(parallel, x, schema.Transactions, e.transactions) })
 	inserts.Go(func() error { return insert(parallel, x, schema.Reorgs, e.reorgs) })
 	if err := inserts.Wait(); err != nil {

@@ -36,6 +36,10 @@ type Config struct {
 	// settlement; those in a settlement's transaction always are. Nil picks none.
 	KeepTransfer func(*schema.Transfer) bool
 
+	// PaysOut picks the senders whose Transfers may give money back: merchants. What they send stands in payouts too, and its recipients are named in
+	// touched. Nil picks none.
+	PaysOut func(sender schema.Address) bool
+
 	// Link reads every header of the backfill, Prove every block's receipts too. Sample proves a share of its blocks, from 0 to 1. The
 	// unfinalized window is always linked and proved.
 	Link, Prove bool

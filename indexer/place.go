@@ -217,6 +217,10 @@ func (x *Indexer) touchBlocks(ctx context.Context, e *evidence, blocks []schema.
 	if err := schema.Settlements.Each(ctx, x.store, between+", log_index", params, func(s *schema.Settlement) error {
 		if in[s.BlockHash] {
 			e.touchSettlement(s)
+			if s.Pairing == schema.Paired && x.cfg.PaysOut != nil && x.cfg.PaysOut(s.Authorizer) {
+				t := transferOf(s)
+				e.touchPayout(&t)
+			}
 			settlements++
 			if x.follows[s.Token] {
 				amount.Add(&amount, &s.Amount)
@@ -233,6 +237,16 @@ func (x *Indexer) touchBlocks(ctx context.Context, e *evidence, blocks []schema.
 		return nil
 	}); err != nil {
 		return 0, amount, err
+	}
+	if x.cfg.PaysOut != nil {
+		if err := schema.Transfers.Each(ctx, x.store, between+", log_index", params, func(t *schema.Transfer) error {
+			if in[t.BlockHash] && x.cfg.PaysOut(t.From) {
+				e.touchPayout(t)
+			}
+			return nil
+		}); err != nil {
+			return 0, amount, err
+		}
 	}
 	return settlements, amount, schema.Transactions.Each(ctx, x.store, between+", tx_index", params, func(t *schema.Transaction) error {
 		if in[t.BlockHash] {

@@ -117,8 +117,14 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 		result := match.Judge(&ev, &a.cfg)
 		cases := todo.cases(result.Cases)
 		found := findings.Find(cases, &a.cfg)
+		payouts, err := a.payouts(ctx, cases)
+		if err != nil {
+			return s, err
+		}
+		refunds := match.Refunds(cases, payouts, findings.Owed(found), &asof)
+		findings.Refunded(found, refunds)
 		s.Judged, s.Findings, s.Questions = len(cases), len(found), len(result.Questions)
-		if s.Changed, err = a.write(ctx, todo, &asof, cases, found, todo.links(result.Links), result.Questions); err != nil {
+		if s.Changed, err = a.write(ctx, todo, &asof, cases, found, refunds, todo.links(result.Links), result.Questions); err != nil {
 			return s, err
 		}
 	}

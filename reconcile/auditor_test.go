@@ -67,6 +67,7 @@ type batch struct {
 	blocks        []schema.Block
 	settlements   []schema.Settlement
 	cancellations []schema.Cancellation
+	payouts       []schema.Transfer
 	transactions  []schema.Transaction
 	witnesses     []schema.Witness
 	claims        []schema.Claim
@@ -87,6 +88,7 @@ func (b *books) write(x batch) {
 	insert(b, schema.Blocks, x.blocks)
 	insert(b, schema.Settlements, x.settlements)
 	insert(b, schema.Cancellations, x.cancellations)
+	insert(b, schema.Payouts, x.payouts)
 	insert(b, schema.Transactions, x.transactions)
 	insert(b, schema.Witnesses, x.witnesses)
 	insert(b, schema.Claims, x.claims)
@@ -138,6 +140,19 @@ func (b *books) read() (payments []schema.Payment, findings []schema.Finding, li
 		links[i].Version = schema.Version{}
 	}
 	return payments, findings, links
+}
+
+// refunds gives the derived table without its versions.
+func (b *books) refunds() []schema.Refund {
+	b.t.Helper()
+	refunds, err := schema.Refunds.Select(context.Background(), b.store, "FINAL ORDER BY pid, transaction, log_index", nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for i := range refunds {
+		refunds[i].Version = schema.Version{}
+	}
+	return refunds
 }
 
 func word(kind byte, n uint64) (h schema.Hash) {
@@ -229,6 +244,45 @@ func history(r *rand.Rand) (batches []batch) {
 			})
 		}
 	}
+	// The shop gives some of it back: by a Transfer, or by an authorization of its own that a log may come to know. Some of that leaves the chain again.
+	for n := range uint64(12) {
+		now += int64(r.IntN(30)) + 1
+		version++
+		number := uint64(now - noon + 86400)
+		block := schema.Block{ChainID: base, Number: number, Hash: word('b', number), Time: now, Canonical: true, Version: version}
+		x := schema.Transfer{
+			ChainID: base, BlockNumber: number, BlockHash: block.Hash, BlockTime: now, Transaction: word('r', n), LogIndex: 7, Token: usdc, From: shop, To: payer(),
+			Amount: *uint256.NewInt(uint64(1000 + 100*r.IntN(2) - 500*r.IntN(2))),
+		}
+		touch := []schema.Touched{{Kind: schema.TouchPayout, Key: schema.Key{ChainID: base, Token: usdc, Authorizer: x.To}, Transaction: x.Transaction}}
+		b := batch{writer: "chain:8453", blocks: []schema.Block{block}, payouts: []schema.Transfer{x}, touched: touch, head: move(now - int64(r.IntN(100)))}
+		if r.IntN(3) == 0 {
+			s := schema.Settlement{
+				ChainID: base, BlockNumber: number, BlockHash: block.Hash, BlockTime: now, Transaction: x.Transaction, LogIndex: 6, TransferIndex: 7, Token: usdc,
+				Authorizer: shop, Nonce: word('o', n), Pairing: schema.Paired, To: x.To, Amount: x.Amount,
+			}
+			b.settlements = []schema.Settlement{s}
+			b.touched = append(b.touched, schema.Touched{Kind: schema.TouchPayment, Key: s.Key(), Transaction: s.Transaction})
+			if r.IntN(2) == 0 {
+				c := schema.Claim{
+					ID: word('p', n), Facilitator: "A", Role: schema.RoleFacilitator, Outcome: schema.OutcomeSuccess, EventTime: now * 1000, Key: s.Key(), Keyed: true,
+					Scheme: "exact", Kind: schema.KindCharge, Payer: shop, PayTo: s.To,
+				}
+				t := schema.Touched{Kind: schema.TouchPayment, Key: c.Key}
+				if r.IntN(2) == 0 {
+					c.Keyed, c.Key.Nonce, c.Transaction = false, schema.Hash{}, s.Transaction
+					t = schema.Touched{Kind: schema.TouchTransaction, Key: schema.Key{ChainID: base}, Transaction: c.Transaction}
+				}
+				claims = append(claims, batch{writer: "log:A", claims: []schema.Claim{c}, touched: []schema.Touched{t}})
+			}
+		}
+		batches = append(batches, b)
+		if r.IntN(6) == 0 {
+			version++
+			block.Version, block.Canonical = version, false
+			batches = append(batches, batch{writer: "chain:8453", blocks: []schema.Block{block}, touched: b.touched})
+		}
+	}
 	// Logs and answers come in any order, at any time, and some of them twice.
 	for _, c := range append(claims, claims[:len(claims)/4]...) {
 		at := r.IntN(len(batches) + 1)
@@ -273,6 +327,10 @@ func TestSweepsOfAnySize(t *testing.T) {
 			if !reflect.DeepEqual(links, wantLinks) {
 				t.Errorf("links in many sweeps\n%+v\nin one\n%+v", links, wantLinks)
 			}
+			refunds, wantRefunds := often.refunds(), once.refunds()
+			if len(wantRefunds) == 0 || !reflect.DeepEqual(refunds, wantRefunds) {
+				t.Errorf("refunds in many sweeps\n%+v\nin one\n%+v", refunds, wantRefunds)
+			}
 			if s := once.sweep(); s.Judged != 0 {
 				t.Errorf("nothing new, but %d payments were judged", s.Judged)
 			}
@@ -291,7 +349,7 @@ func TestSweepCutShort(t *testing.T) {
 		whole.write(x)
 	}
 	whole.sweep()
-	for _, table := range []string{schema.Payments.Name, schema.Findings.Name, schema.Links.Name, schema.Questions.Name, schema.Cursors.Name} {
+	for _, table := range []string{schema.Payments.Name, schema.Findings.Name, schema.Refunds.Name, schema.Links.Name, schema.Questions.Name, schema.Cursors.Name} {
 		if err := b.store.Conn().Exec(context.Background(), "RENAME TABLE "+table+" TO away"); err != nil {
 			t.Fatal(err)
 		}

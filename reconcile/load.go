@@ -18,6 +18,10 @@ import (
 func (a *Auditor) load(ctx context.Context, s *scope, asof match.AsOf) (match.Evidence, error) {
 	l := &loader{ctx: ctx, store: a.store, ev: match.Evidence{AsOf: asof, Canonical: map[schema.Hash]bool{}}}
 
+	if err := a.giveBack(ctx, s); err != nil {
+		return l.ev, err
+	}
+
 	// Touched transactions matter only where keyless claims name them, and for payments whose claims name them.
 	var tied, named, touched []schema.Claim
 	l.together(
@@ -39,6 +43,7 @@ func (a *Auditor) load(ctx context.Context, s *scope, asof match.AsOf) (match.Ev
 	}
 	for _, x := range l.settlements("transaction IN", hashes(txsOf(s.txs))) {
 		s.payers[payer{x.ChainID, x.Authorizer}] = true
+		s.addPaid(&x, &a.cfg.Merchants)
 	}
 
 	// Whole payers, and what ties to their transactions.

@@ -27,10 +27,12 @@ type scope struct {
 	payers map[payer]bool
 	txs    map[place]bool       // transactions whose keyless claims may tie differently now
 	claims map[schema.Hash]bool // keyless claims, by id
+
+	merchants map[schema.Key]bool // touched payments that a merchant itself made
 }
 
 func newScope() *scope {
-	return &scope{payers: map[payer]bool{}, txs: map[place]bool{}, claims: map[schema.Hash]bool{}}
+	return &scope{payers: map[payer]bool{}, txs: map[place]bool{}, claims: map[schema.Hash]bool{}, merchants: map[schema.Key]bool{}}
 }
 
 func (s *scope) empty() bool { return len(s.payers)+len(s.txs)+len(s.claims) == 0 }
@@ -71,9 +73,14 @@ func (a *Auditor) touched(ctx context.Context, s *scope, from, to map[string]uin
 			switch t.Kind {
 			case schema.TouchPayment:
 				s.add(t.Key)
+				if a.cfg.Merchants.Has(t.Key.Authorizer) && !a.cfg.Merchants.Any {
+					s.merchants[t.Key] = true
+				}
 				if t.Transaction != (schema.Hash{}) {
 					s.txs[place{t.Key.ChainID, t.Transaction}] = true
 				}
+			case schema.TouchPayout:
+				s.payers[payer{t.Key.ChainID, t.Key.Authorizer}] = true
 			case schema.TouchTransaction:
 				s.txs[place{t.Key.ChainID, t.Transaction}] = true
 			case schema.TouchClaim:

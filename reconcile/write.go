@@ -15,7 +15,7 @@ import (
 
 // write replaces what is known of the payments in scope: rows that changed are written, rows that are there no more get a tombstone, and what is the same is
 // left alone. It returns how many payments changed.
-func (a *Auditor) write(ctx context.Context, s *scope, asof *match.AsOf, cases []match.Case, found []schema.Finding, links []schema.Link, questions []schema.Question) (int, error) {
+func (a *Auditor) write(ctx context.Context, s *scope, asof *match.AsOf, cases []match.Case, found []schema.Finding, refunds []schema.Refund, links []schema.Link, questions []schema.Question) (int, error) {
 	version := func(k schema.Key) schema.Version {
 		return schema.Version{Rules: match.RuleVersion, Final: asof.Heads[k.ChainID].Final.Number, Evidence: asof.Evidence}
 	}
@@ -49,6 +49,7 @@ func (a *Auditor) write(ctx context.Context, s *scope, asof *match.AsOf, cases [
 	l.ctx = ctx
 	writes.Go(func() error { return schema.Payments.Insert(ctx, a.store, changed) })
 	writes.Go(func() error { return a.writeFindings(ctx, l, pids, found, version) })
+	writes.Go(func() error { return a.writeRefunds(ctx, l, s, refunds, version) })
 	writes.Go(func() error { return a.writeLinks(ctx, l, links, version) })
 	writes.Go(func() error { return schema.Questions.Insert(ctx, a.store, questions) })
 	return len(changed), writes.Wait()

@@ -1,5 +1,7 @@
 package schema
 
+import "github.com/holiman/uint256"
+
 // Rung is the step of the match ladder that tied a claim to its payment.
 type Rung string
 
@@ -84,6 +86,43 @@ type Finding struct {
 	Evidence string // one sentence a person can check
 	Version  Version
 	Deleted  bool
+}
+
+// RefundHow says why a Transfer from a payTo to one of its payers is the refund of one payment.
+type RefundHow string
+
+const (
+	RefundUnique      RefundHow = "unique"       // it could give back one payment only
+	RefundExactAmount RefundHow = "exact_amount" // of several it gives back exactly what is left of one
+	RefundPaidTwice   RefundHow = "paid_twice"   // of several of that amount one is the second payment of a paid_twice
+	RefundUnassigned  RefundHow = "unassigned"   // several have equal claim to it: nobody guesses
+)
+
+// Confidence of an assignment that rests on more than a key.
+type Confidence string
+
+const (
+	ConfidenceNone   Confidence = ""
+	ConfidenceHigh   Confidence = "high"
+	ConfidenceMedium Confidence = "medium"
+	ConfidenceLow    Confidence = "low"
+)
+
+// Refund is a Transfer from a payTo back to the payer of an earlier settlement. Unassigned, its Key has neither method nor nonce.
+type Refund struct {
+	Key         Key
+	PayTo       Address
+	Transaction Hash
+	LogIndex    uint32 // of the Transfer
+	BlockNumber uint64
+	RefundedAt  int64       // Unix seconds
+	Amount      uint256.Int // atomic units
+	How         RefundHow
+	Confidence  Confidence
+	Candidates  uint32 // payments that it could give back, by amount and order
+	Finality    Finality
+	Version     Version
+	Deleted     bool
 }
 
 // Version orders derived rows: the one judged by newer rules, at a later final block, from more evidence wins. It never holds

@@ -37,6 +37,7 @@ const (
 	TouchPayment     TouchKind = "payment"     // a payment key; with the transaction of its settlement, where that is new, both
 	TouchTransaction TouchKind = "transaction" // a transaction: claims that name it and settlements in it
 	TouchClaim       TouchKind = "claim"       // a keyless claim without a transaction, in Nonce
+	TouchPayout      TouchKind = "payout"      // a Transfer out of a merchant, to the authorizer: it may give back what that payer paid
 	TouchHead        TouchKind = "head"        // the as-of point moved
 )
 

@@ -114,6 +114,7 @@ func readerGrants(database string) []string {
 		Blocks.Name, Settlements.Name, Cancellations.Name, Transfers.Name, Transactions.Name, Witnesses.Name, Rejects.Name,
 		Claims.Name, Sightings.Name, Deliveries.Name, Heads.Name, Links.Name, Payments.Name, Findings.Name, Cursors.Name, Coverages.Name,
 		Touches.Name, Questions.Name, Reorgs.Name, Incidents.Name, "schema_migrations",
+		Payouts.Name, Refunds.Name, Resolutions.Name, "resolutions_in_force",
 		"exceptions", "revenue", "verdicts",
 	} {
 		grants = append(grants, "GRANT SELECT ON "+database+"."+table)

@@ -68,6 +68,9 @@ var (
 		units("amount", func(r *Transfer) *uint256.Int { return &r.Amount }),
 	}}
 
+	// Payouts are the Transfers out of merchants once more, a settlement's own among them, in the order in which refunds are looked for.
+	Payouts = Table[Transfer]{"payouts", Transfers.columns}
+
 	Transactions = Table[Transaction]{"transactions", []column[Transaction]{
 		plain("chain_id", func(r *Transaction) *uint64 { return &r.ChainID }),
 		plain("hash", func(r *Transaction) *Hash { return &r.Hash }),
@@ -232,6 +235,39 @@ var (
 		plain("evidence", func(r *Finding) *string { return &r.Evidence }),
 		version(func(r *Finding) *Version { return &r.Version }),
 		deleted(func(r *Finding) *bool { return &r.Deleted }),
+	)}
+
+	Refunds = Table[Refund]{"refunds", append(
+		key(func(r *Refund) *Key { return &r.Key }),
+		plain("pay_to", func(r *Refund) *Address { return &r.PayTo }),
+		plain("transaction", func(r *Refund) *Hash { return &r.Transaction }),
+		plain("log_index", func(r *Refund) *uint32 { return &r.LogIndex }),
+		plain("block_number", func(r *Refund) *uint64 { return &r.BlockNumber }),
+		seconds("refunded_at", func(r *Refund) *int64 { return &r.RefundedAt }),
+		units("amount", func(r *Refund) *uint256.Int { return &r.Amount }),
+		word("how", func(r *Refund) *RefundHow { return &r.How }),
+		word("confidence", func(r *Refund) *Confidence { return &r.Confidence }),
+		plain("candidates", func(r *Refund) *uint32 { return &r.Candidates }),
+		word("finality", func(r *Refund) *Finality { return &r.Finality }),
+		version(func(r *Refund) *Version { return &r.Version }),
+		deleted(func(r *Refund) *bool { return &r.Deleted }),
+	)}
+
+	Resolutions = Table[Resolution]{"resolutions", append(
+		key(func(r *Resolution) *Key { return &r.Key }),
+		plain("seq", func(r *Resolution) *uint32 { return &r.Seq }),
+		plain("id", func(r *Resolution) *Hash { return &r.ID }),
+		millis("at", func(r *Resolution) *int64 { return &r.At }),
+		word("resolution", func(r *Resolution) *ResolvedAs { return &r.As }),
+		plain("signers", func(r *Resolution) *[]string { return &r.Signers }),
+		plain("signatures", func(r *Resolution) *uint8 { return &r.Signatures }),
+		plain("note", func(r *Resolution) *string { return &r.Note }),
+		plain("transaction", func(r *Resolution) *Hash { return &r.Transaction }),
+		plain("log_index", func(r *Resolution) *uint32 { return &r.LogIndex }),
+		amount("amount", func(r *Resolution) *Amount { return &r.Amount }),
+		amount("at_stake", func(r *Resolution) *Amount { return &r.AtStake }),
+		plain("seen", func(r *Resolution) *string { return &r.Seen }),
+		plain("rule_version", func(r *Resolution) *uint32 { return &r.RuleVersion }),
 	)}
 
 	Cursors = Table[Cursor]{"cursors", []column[Cursor]{

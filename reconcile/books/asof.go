@@ -119,7 +119,7 @@ const evidenceOf = "toUInt64(bitAnd(%s, toUInt128('18446744073709551615')))"
 
 // noneGone is errLater when a later sweep has removed rows: a row that is gone cannot say so itself.
 func (b *Books) noneGone(ctx context.Context, evidence uint64) error {
-	for _, table := range []string{schema.Payments.Name, schema.Findings.Name} {
+	for _, table := range []string{schema.Payments.Name, schema.Findings.Name, schema.Refunds.Name} {
 		var gone uint64
 		query := fmt.Sprintf("SELECT count() FROM %s WHERE deleted = 1 AND "+evidenceOf+" > {evidence:UInt64}", table, "version")
 		if err := b.store.Conn().QueryRow(withParams(ctx, params("evidence", evidence)), query).Scan(&gone); err != nil {

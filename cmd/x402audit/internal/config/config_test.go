@@ -301,6 +301,10 @@ func TestConversions(t *testing.T) {
 		t.Error("a stranger's Transfer is kept")
 	}
 
+	if pays := c.Indexers()[0].PaysOut; !pays(ours) || pays(a(0xe)) {
+		t.Error("what merchants send, and nobody else, may be a refund")
+	}
+
 	stranger := schema.Settlement{To: a(0xe)}
 	if !c.Indexers()[0].Interest(&stranger) {
 		t.Error("a facilitator is operated, and a settlement's sender is not read")

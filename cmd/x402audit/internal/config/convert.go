@@ -45,7 +45,7 @@ func (c *Config) Indexers() []indexer.Config {
 			Name: chain.Name, ChainID: chain.ChainID, RPC: chain.RPC, FromBlock: chain.FromBlock,
 			FinalDepth: chain.FinalDepth, Poll: time.Duration(chain.Poll),
 			Link: chain.Link, Prove: chain.Prove, Sample: chain.Sample,
-			Interest: interest(&audit), KeepTransfer: keepTransfer(&audit),
+			Interest: interest(&audit), KeepTransfer: keepTransfer(&audit), PaysOut: audit.Merchants.Has,
 		}
 		if chain.Scope == ScopeWatched {
 			list[i].Watched = c.watched()
