@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/holiman/uint256"
 
@@ -36,6 +37,7 @@ func config() match.Config {
 		Merchants:    match.Merchants{PayTo: map[schema.Address]string{shop: "shop"}},
 		Facilitators: []match.Facilitator{{Name: "A", Signers: []schema.Address{signer}}},
 		Rules:        match.DefaultRules(),
+		Thresholds:   match.Thresholds{PayerBurst: 2, PayerBurstWindow: time.Hour, ConcentrationShare: 10, ConcentrationPayments: 2, CircularPayments: 2, CircularShare: 1},
 	}
 }
 
@@ -113,6 +115,13 @@ func (b *books) sweep() Summary {
 		b.t.Fatal(err)
 	}
 	return s
+}
+
+func (b *books) windows() {
+	b.t.Helper()
+	if _, err := b.auditor.Windows(context.Background()); err != nil {
+		b.t.Fatal(err)
+	}
 }
 
 // read gives the derived tables without their versions.
@@ -308,9 +317,14 @@ func TestSweepsOfAnySize(t *testing.T) {
 				if r.IntN(4) == 0 {
 					often.sweep()
 				}
+				if r.IntN(8) == 0 {
+					often.windows()
+				}
 			}
 			often.sweep()
 			once.sweep()
+			often.windows()
+			once.windows()
 			payments, findings, links := often.read()
 			wantPayments, wantFindings, wantLinks := once.read()
 			if len(wantPayments) == 0 || len(payments) != len(wantPayments) {

@@ -66,7 +66,7 @@ func (a *Auditor) writeFindings(ctx context.Context, l *loader, pids map[uint64]
 		ids = append(ids, strconv.FormatUint(pid, 10))
 	}
 	slices.Sort(ids)
-	for _, f := range in(l, schema.Findings, "FINAL", "pid IN", ids, "") {
+	for _, f := range in(l, schema.Findings, "FINAL", "pid IN", ids, " AND "+sweepRules) {
 		known[identity{f.Key, f.Rule, f.Other}] = f
 	}
 	if err := l.failed(); err != nil {

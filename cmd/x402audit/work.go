@@ -75,8 +75,12 @@ func (c *commands) reconcileCommand() *cobra.Command {
 			if err := migrate(cmd, o); err != nil {
 				return err
 			}
-			s, err := reconcile.New(o.store, o.cfg.Audit(), o.log, nil).Sweep(ctx)
+			auditor := reconcile.New(o.store, o.cfg.Audit(), o.log, nil)
+			s, err := auditor.Sweep(ctx)
 			if err != nil {
+				return err
+			}
+			if _, err := auditor.Windows(ctx); err != nil {
 				return err
 			}
 			fmt.Fprintln(c.err, swept(s))

@@ -141,7 +141,12 @@ func (e *exportedFinding) cells() []string {
 // ExportPayments writes every payment, sorted by payment_id, as JSONL or CSV, and answers how many and as of which point.
 func (b *Books) ExportPayments(ctx context.Context, w io.Writer, format Format) (n uint64, asOf *AsOf, err error) {
 	return b.export(ctx, w, format, paymentColumns, func(ctx context.Context, out *sheet) error {
+		remarks, err := b.windowFindings(ctx)
+		if err != nil {
+			return err
+		}
 		return schema.Payments.Each(ctx, b.store, "FINAL ORDER BY payment_id", nil, func(p *schema.Payment) error {
+			p.Findings = withRules(p.Findings, remarks[p.Key])
 			e := exportOf(p)
 			return errors.Join(upTo(ctx, p.Version.Evidence), out.row(&e, e.cells))
 		})

@@ -22,7 +22,7 @@ var (
 			if c.Payment.Verdict != schema.Canceled || c.Cancellation == nil {
 				return nil
 			}
-			v := verified(c, c.Cancellation.BlockTime*1000)
+			v := verified(c, (c.Cancellation.BlockTime+1)*1000) // block times are whole seconds
 			if v == nil {
 				return nil
 			}

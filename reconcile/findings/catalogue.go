@@ -18,8 +18,8 @@ import (
 func Catalogue() []Rule { return slices.Clone(catalogue) }
 
 var catalogue = []Rule{
-	canceledAfterVerify, conflictingAuthorization, conflictingClaim, drainedAfterVerify, frontRun, invalidSignature, nonceUsedBurst, overpaid, paidTwice,
-	replayedAuthorization, selfPayment, underpaid, unknownRecipient, unknownRelayer, wrongToken,
+	addressPoisoning, canceledAfterVerify, circularFlow, conflictingAuthorization, conflictingClaim, drainedAfterVerify, frontRun, invalidSignature, nonceUsedBurst,
+	overpaid, paidTwice, payerBurst, payerConcentration, replayedAuthorization, selfPayment, underpaid, unknownRecipient, unknownRelayer, wrongToken,
 }
 
 // Book is the catalogue with the closed list of verdicts, as it is printed.

@@ -1,6 +1,9 @@
 // Package findings remarks on payments: what a verdict alone does not say. Each rule is one file with its entry in the catalogue and a pure
 // function over the cases of whole payers; Find runs them all. A finding is known by its payment, its rule and what else it is about, so that
 // finding it again is no second finding. The catalogue (catalogue.go) is what `x402audit rules` prints and RULES.md holds.
+//
+// What many payers' payments together show is found by the window rules (window.go), in SQL over final evidence. Package reconcile runs them after sweeps; their findings
+// lie beside the others and are not listed on the payments' own rows, which are a function of one payer's evidence: books and views add them where they are read.
 package findings
 
 import (
@@ -19,8 +22,10 @@ type Rule struct {
 	Evidence string // what it needs
 	AtRisk   string // what the amount at risk is
 	WhatToDo string
+	Query    string // of a window rule (window.go); all others find in cases
 
 	find func(*context, *match.Case) []schema.Finding
+	on   func(*match.Thresholds) bool // of a window rule: its thresholds do not turn it off
 }
 
 // context is what the rules look at beside the case in hand.
@@ -64,6 +69,9 @@ func Find(cases []match.Case, cfg *match.Config) []schema.Finding {
 		c := &cases[i]
 		c.Payment.Findings = nil
 		for _, r := range catalogue {
+			if r.find == nil {
+				continue
+			}
 			found := r.find(ctx, c)
 			for j := range found {
 				found[j].Key, found[j].Rule = c.Payment.Key, r.ID

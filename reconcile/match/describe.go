@@ -44,6 +44,9 @@ func (j *judge) describe(c *Case) {
 			if p.PayTo == (schema.Address{}) {
 				p.PayTo = x.PayTo
 			}
+			if p.Facilitator == "" { // a server's record names none
+				p.Facilitator = x.Facilitator
+			}
 		}
 	}
 	if s == nil {

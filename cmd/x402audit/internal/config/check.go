@@ -31,7 +31,7 @@ func defaults() *Config {
 			CircularPayments: limits.CircularPayments, CircularShare: limits.CircularShare, CircularHub: limits.CircularHub,
 			PoisoningSettlements: limits.PoisoningSettlements, PoisoningDust: Units(limits.PoisoningDust),
 		}},
-		Schedule: Schedule{Reconcile: "@every 10s"},
+		Schedule: Schedule{Reconcile: "@every 10s", Windows: "@every 10m"},
 		HTTP:     HTTP{Listen: "127.0.0.1:9402"},
 		Log:      Logging{Level: "info", Format: "auto"},
 	}
@@ -47,9 +47,8 @@ func (t *tree) complete(c *Config) {
 	t.logs(c.Logs)
 	t.rules(&c.Rules)
 	t.thresholds(&c.Auditing.Thresholds)
-	if _, err := cron.ParseStandard(c.Schedule.Reconcile); err != nil {
-		t.wrong("schedule.reconcile", "%q is not a cron expression such as \"@every 10s\" or \"*/5 * * * *\" (UTC): %v", c.Schedule.Reconcile, err)
-	}
+	t.schedule("schedule.reconcile", c.Schedule.Reconcile)
+	t.schedule("schedule.windows", c.Schedule.Windows)
 	if c.HTTP.Listen != ListenOff {
 		if _, port, err := net.SplitHostPort(c.HTTP.Listen); err != nil || port == "" {
 			t.wrong("http.listen", "%q is not host:port such as 127.0.0.1:9402, nor \"off\"", c.HTTP.Listen)
@@ -57,6 +56,12 @@ func (t *tree) complete(c *Config) {
 	}
 	t.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	t.oneOf("log.format", c.Log.Format, "auto", "text", "json")
+}
+
+func (t *tree) schedule(path, expression string) {
+	if _, err := cron.ParseStandard(expression); err != nil {
+		t.wrong(path, "%q is not a cron expression such as \"@every 10s\" or \"*/5 * * * *\" (UTC): %v", expression, err)
+	}
 }
 
 func (t *tree) oneOf(path, got string, words ...string) {

@@ -139,6 +139,7 @@ type Thresholds struct {
 // Schedule says when time alone is a reason to reconcile.
 type Schedule struct {
 	Reconcile string `yaml:"reconcile"`
+	Windows   string `yaml:"windows"` // when the rules over windows of final evidence look again
 }
 
 // HTTP is where metrics and health are served; "off" serves nothing.

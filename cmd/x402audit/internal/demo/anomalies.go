@@ -171,6 +171,18 @@ var anomalies = []anomaly{
 		sc.settles(sc.b, sc.signs(chat, 2, func(other *devchain.Authorization) { other.Nonce = a.Nonce }), devchain.Honest)
 		sc.label(request, schema.Matched, "", "conflicting_authorization")
 	}},
+	{"paid three times, and the money comes back in one sum", func(sc *scene) {
+		for range 3 {
+			request := sc.signs(history, 2)
+			sc.settles(sc.a, request, devchain.Honest)
+			sc.label(request, schema.Matched, "", "circular_flow")
+		}
+		shop := devchain.Key("merchant", weather.Name)
+		sc.do(sc.chain.Fund(sc.ctx, weather.PayTo))
+		hash, err := sc.chain.Transfer(sc.ctx, shop, sc.payer.Address, usdc(30_000))
+		sc.do(err)
+		sc.mined(hash)
+	}},
 	{"batch of several authorizations in one transaction", func(sc *scene) {
 		requests := []devchain.Request{sc.signs(search, 2), sc.signs(search, 2), sc.signs(embed, 2), sc.signs(article, 1)}
 		if sc.err != nil {

@@ -34,7 +34,7 @@ func TestDemo(t *testing.T) {
 	if err := Run(t.Context(), Options{Keep: dir, Out: &out, Err: os.Stderr}); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
-	if !strings.Contains(out.String(), "\nLabelled anomalies: 45 of 45 judged as made\n") {
+	if !strings.Contains(out.String(), "\nLabelled anomalies: 46 of 46 judged as made\n") {
 		t.Errorf("the demo does not say that all labels were found:\n%s", out.String())
 	}
 
@@ -110,6 +110,7 @@ func TestLabelsHoldWhileRunning(t *testing.T) {
 	if err := r.start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	r.cfg.Schedule.Windows = "@every 1s"
 	w, err := worker.New(r.cfg, r.store, r.log)
 	if err != nil {
 		t.Fatal(err)

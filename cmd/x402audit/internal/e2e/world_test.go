@@ -39,6 +39,7 @@ var (
 	signerC  = devchain.Key("e2e", "signer C")
 	signerN  = devchain.Key("e2e", "signer N")
 	stranger = devchain.Key("e2e", "stranger")
+	till     = devchain.Key("e2e", "the shop's own wallet")
 
 	usdc      = hexOf(devchain.USDCAddress)
 	router    = common.HexToAddress("0x4020000000000000000000000000000000000402")
@@ -84,6 +85,7 @@ func newWorld(t *testing.T) *world {
 		key := devchain.Key("e2e", fmt.Sprint("payer ", i))
 		w.payers, addresses = append(w.payers, key), append(addresses, devchain.Address(key))
 	}
+	addresses = append(addresses, devchain.Address(till))
 	gas := []common.Address{devchain.Address(signerA), devchain.Address(signerB), devchain.Address(signerC), devchain.Address(signerN), devchain.Address(stranger)}
 	must(t, w.chain.Put(ctx, router, contract.Router))
 	must(t, w.chain.Put(ctx, lookalike, contract.USDC))
@@ -124,7 +126,7 @@ func (w *world) install() *installation {
 	return install(w.t, map[string]any{
 		"chains": []any{map[string]any{"name": "base", "rpc": []string{w.chain.URL}, "from_block": 0}},
 		"merchants": []any{
-			map[string]any{"name": "shop", "addresses": []string{hexOf(shop)}, "hosts": []string{host}},
+			map[string]any{"name": "shop", "addresses": []string{hexOf(shop)}, "own_wallets": []string{hexOf(devchain.Address(till))}, "hosts": []string{host}},
 			map[string]any{"name": "press", "addresses": []string{hexOf(press)}, "hosts": []string{host}},
 		},
 		"facilitators": []any{

@@ -61,6 +61,10 @@ func (w *Worker) Once(ctx context.Context) (reconcile.Summary, error) {
 			break
 		}
 	}
+	if len(errs) == 0 {
+		_, err := w.auditor.Windows(ctx)
+		fault(err)
+	}
 	if err := ctx.Err(); err != nil {
 		return all, err
 	}

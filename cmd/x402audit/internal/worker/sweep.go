@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -18,6 +19,11 @@ func (w *Worker) sweeps(ctx context.Context) error {
 	clock := cron.New(cron.WithLocation(time.UTC))
 	if _, err := clock.AddFunc(w.cfg.Schedule.Reconcile, w.changed); err != nil {
 		return fmt.Errorf("schedule.reconcile: %w", err)
+	}
+	var windows atomic.Bool // the next sweep is followed by a look over windows
+	windows.Store(true)
+	if _, err := clock.AddFunc(w.cfg.Schedule.Windows, func() { windows.Store(true); w.changed() }); err != nil {
+		return fmt.Errorf("schedule.windows: %w", err)
 	}
 	clock.Start()
 	defer func() { <-clock.Stop().Done() }()
@@ -43,6 +49,11 @@ func (w *Worker) sweeps(ctx context.Context) error {
 		default:
 		}
 		_, err := w.auditor.Sweep(ctx)
+		if err == nil && windows.CompareAndSwap(true, false) {
+			if _, err = w.auditor.Windows(ctx); err != nil {
+				windows.Store(true)
+			}
+		}
 		if ctx.Err() != nil {
 			return nil
 		}

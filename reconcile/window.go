@@ -1,0 +1,151 @@
+package reconcile
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"math/big"
+	"slices"
+	"strings"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
+
+	"x402audit/reconcile/findings"
+	"x402audit/reconcile/match"
+	"x402audit/schema"
+)
+
+// windowsCursor names what the window rules have looked at.
+const windowsCursor = "windows"
+
+// looked is that cursor: an as-of point, and what the rules were told.
+type looked struct {
+	Evidence   uint64
+	Finals     map[uint64]schema.BlockRef
+	Rules      uint16
+	Thresholds match.Thresholds
+}
+
+// Windows runs the window rules over final evidence, as the last sweep left it, and replaces their findings whole. It answers how many changed. When nothing that they rest
+// on has moved since the last time it does nothing.
+func (a *Auditor) Windows(ctx context.Context) (changed int, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if changed, err = a.windows(ctx); err != nil {
+		return changed, fmt.Errorf("looking over windows: %w", err)
+	}
+	if changed > 0 {
+		a.log.Info("looked over windows", "changed", changed)
+	}
+	return changed, nil
+}
+
+func (a *Auditor) windows(ctx context.Context) (int, error) {
+	swept, err := a.cursor(ctx)
+	if err != nil {
+		return 0, err
+	}
+	now := looked{Finals: map[uint64]schema.BlockRef{}, Rules: match.RuleVersion, Thresholds: a.cfg.Thresholds}
+	for _, seq := range swept.Writers {
+		now.Evidence += seq
+	}
+	for chain, head := range swept.AsOf.Heads {
+		now.Finals[chain] = head.Final
+	}
+	body, err := json.Marshal(now) // maps are written in the order of their keys
+	if err != nil {
+		return 0, err
+	}
+	cursors, err := schema.Cursors.Select(ctx, a.store, "FINAL WHERE name = '"+windowsCursor+"'", nil)
+	if err != nil || len(cursors) > 0 && cursors[0].Body == string(body) || len(now.Finals) == 0 {
+		return 0, err
+	}
+
+	var found []schema.Finding
+	for _, chain := range slices.Sorted(maps.Keys(now.Finals)) {
+		for _, rule := range findings.Windows(&a.cfg.Thresholds) {
+			rows, err := a.window(ctx, rule, chain, now.Finals[chain])
+			if err != nil {
+				return 0, fmt.Errorf("%s on chain %d: %w", rule.ID, chain, err)
+			}
+			found = append(found, rows...)
+		}
+	}
+	changed, err := a.replaceWindows(ctx, found, func(k schema.Key) schema.Version {
+		return schema.Version{Rules: match.RuleVersion, Final: now.Finals[k.ChainID].Number, Evidence: now.Evidence}
+	})
+	if err != nil {
+		return changed, err
+	}
+	return changed, schema.Cursors.Insert(ctx, a.store, []schema.Cursor{{Name: windowsCursor, Seq: now.Evidence, Body: string(body)}})
+}
+
+// window runs one rule over one chain. Its memory is bounded: a long history is grouped and joined by way of the disk.
+func (a *Auditor) window(ctx context.Context, rule findings.Rule, chain uint64, final schema.BlockRef) (found []schema.Finding, err error) {
+	ctx = clickhouse.Context(ctx, clickhouse.WithParameters(findings.WindowParameters(chain, final, &a.cfg.Thresholds)),
+		clickhouse.WithSettings(clickhouse.Settings{"max_bytes_before_external_group_by": 256 << 20, "max_bytes_before_external_sort": 256 << 20}))
+	rows, err := a.store.Conn().Query(ctx, rule.Query)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		f := schema.Finding{Key: schema.Key{ChainID: chain}, Rule: rule.ID, Severity: rule.Severity}
+		var method string
+		var atRisk *big.Int
+		if err := rows.Scan(&f.Key.Token, &method, &f.Key.Authorizer, &f.Key.Nonce, &f.Detail, &f.Other, &atRisk, &f.Evidence); err != nil {
+			return nil, err
+		}
+		f.Key.Method = schema.Method(method)
+		if atRisk != nil {
+			f.AtRisk.Known = true
+			f.AtRisk.Units.SetFromBig(atRisk)
+		}
+		found = append(found, f)
+	}
+	return found, rows.Err()
+}
+
+// replaceWindows writes what the window rules found now in place of what they had found, in one insert.
+func (a *Auditor) replaceWindows(ctx context.Context, found []schema.Finding, version func(schema.Key) schema.Version) (int, error) {
+	type identity struct {
+		key         schema.Key
+		rule, other string
+	}
+	known := map[identity]schema.Finding{}
+	err := schema.Findings.Each(ctx, a.store, "FINAL WHERE "+windowRules, nil, func(f *schema.Finding) error {
+		known[identity{f.Key, f.Rule, f.Other}] = *f
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	var changed []schema.Finding
+	for _, f := range found {
+		id := identity{f.Key, f.Rule, f.Other}
+		was, ok := known[id]
+		delete(known, id)
+		f.Version = was.Version
+		if ok && f == was {
+			continue
+		}
+		f.Version = version(f.Key)
+		changed = append(changed, f)
+	}
+	for id, f := range known {
+		f.Deleted, f.Version = true, version(id.key)
+		changed = append(changed, f)
+	}
+	slices.SortFunc(changed, func(x, y schema.Finding) int {
+		return cmp.Or(x.Key.Compare(y.Key), cmp.Compare(x.Rule, y.Rule), cmp.Compare(x.Other, y.Other))
+	})
+	return len(changed), schema.Findings.Insert(ctx, a.store, changed)
+}
+
+// windowRules picks the findings of the window rules, and sweepRules all others: each replaces its own and leaves the other's alone.
+var (
+	windowRules = "rule IN ('" + strings.Join(findings.WindowIDs(), "', '") + "')"
+	sweepRules  = "rule NOT IN ('" + strings.Join(findings.WindowIDs(), "', '") + "')"
+)
