@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/holiman/uint256"
@@ -16,18 +17,12 @@ import (
 // BenchmarkJudge says how many payments one core judges from evidence in memory, and what it allocates for each; the figure must not fall, nor the
 // allocation rise, with the size of the evidence.
 func BenchmarkJudge(b *testing.B) {
-	for _, payments := range []int{10_000, 100_000} {
-		b.Run(fmt.Sprintf("payments=%d", payments), func(b *testing.B) {
-			ev, cfg := trade(payments)
-			measure(b, payments, func() int { return len(match.Judge(ev, cfg).Cases) })
-		})
-	}
+	measure(b, func(b *testing.B, ev *match.Evidence, cfg *match.Config) int { return len(match.Judge(ev, cfg).Cases) })
 }
 
 // BenchmarkJudgeAndFind adds the findings.
 func BenchmarkJudgeAndFind(b *testing.B) {
-	ev, cfg := trade(100_000)
-	measure(b, 100_000, func() int {
+	measure(b, func(b *testing.B, ev *match.Evidence, cfg *match.Config) int {
 		r := match.Judge(ev, cfg)
 		if len(findings.Find(r.Cases, cfg)) == 0 {
 			b.Fatal("nothing found")
@@ -36,7 +31,21 @@ func BenchmarkJudgeAndFind(b *testing.B) {
 	})
 }
 
-func measure(b *testing.B, payments int, judge func() int) {
+func measure(b *testing.B, judge func(*testing.B, *match.Evidence, *match.Config) int) {
+	for _, payments := range []int{10_000, 100_000} {
+		for _, order := range []string{"payment", "none"} {
+			b.Run(fmt.Sprintf("payments=%d/order=%s", payments, order), func(b *testing.B) {
+				ev, cfg := trade(payments)
+				if order == "payment" {
+					byPayment(ev)
+				}
+				repeat(b, payments, func() int { return judge(b, ev, cfg) })
+			})
+		}
+	}
+}
+
+func repeat(b *testing.B, payments int, judge func() int) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if n := judge(); n != payments {
@@ -49,7 +58,7 @@ func measure(b *testing.B, payments int, judge func() int) {
 
 // trade is a day of a shop: one payer in ten pays every other payment, four payments a block, each with the word of the facilitator and of the server. Two
 // in a hundred facilitators' records state no nonce, three in a hundred payments never settled, one settled though it was called failed, one is not
-// in the log at all. Evidence comes in no order.
+// in the log at all. It comes in no order.
 func trade(payments int) (*match.Evidence, *match.Config) {
 	const base, noon = uint64(8453), int64(1_795_000_000)
 	usdc, shop := schema.Address{0xcc}, schema.Address{0x51}
@@ -97,7 +106,7 @@ func trade(payments int) (*match.Evidence, *match.Config) {
 		server := facilitator
 		server.Sources = []string{"server.jsonl"}
 		server.ID, server.Role, server.EventTime = word('c', 2*n+1), schema.RoleServer, at*1000+420
-		server.ServerResource = fmt.Sprintf("https://api.shop.example/weather/%d", n%7)
+		server.ServerResource = server.RequirementsResource
 		settled, logged := true, true
 		switch roll := r.IntN(100); {
 		case roll < 2:
@@ -134,6 +143,17 @@ func trade(payments int) (*match.Evidence, *match.Config) {
 	shuffle(r, ev.Settlements)
 	shuffle(r, ev.Transactions)
 	return ev, cfg
+}
+
+// byPayment puts evidence into the order in which it lies where it was loaded by payment.
+func byPayment(ev *match.Evidence) {
+	slices.SortFunc(ev.Claims, func(a, b match.Claim) int { return a.Key.Compare(b.Key) })
+	settlements := map[schema.Hash]schema.Key{}
+	for i := range ev.Settlements {
+		settlements[ev.Settlements[i].Transaction] = ev.Settlements[i].Key()
+	}
+	slices.SortFunc(ev.Settlements, func(a, b schema.Settlement) int { return a.Key().Compare(b.Key()) })
+	slices.SortFunc(ev.Transactions, func(a, b schema.Transaction) int { return settlements[a.Hash].Compare(settlements[b.Hash]) })
 }
 
 func shuffle[R any](r *rand.Rand, rows []R) {

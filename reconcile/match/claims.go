@@ -25,6 +25,9 @@ func byTime(a, b *Claim) int {
 
 // inTime puts claims into the order of time, each once: a claim that was loaded twice is one.
 func inTime(claims []*Claim) []*Claim {
+	if len(claims) < 2 {
+		return claims
+	}
 	slices.SortFunc(claims, byTime)
 	return slices.CompactFunc(claims, func(a, b *Claim) bool { return a.ID == b.ID })
 }

@@ -43,7 +43,8 @@ type judge struct {
 	dead          map[schema.Key][]*schema.Settlement // in blocks that are canonical no more
 	cancellations map[schema.Key]*schema.Cancellation
 	inTransaction map[place][]*schema.Settlement // of the transactions that are named by keyless claims and by claims without a settlement
-	transactions  map[place]*schema.Transaction
+	calls         numbers[place]                 // transactions whose receipts are known
+	receipts      []*schema.Transaction          // by their number
 	witnesses     map[schema.Key][]*schema.Witness
 	unknownTx     map[place]int64 // time of the latest final block at which a node did not know the transaction
 	receiptRead   map[place]bool  // transactions in final blocks whose receipts were asked for
@@ -61,36 +62,55 @@ func Judge(ev *Evidence, cfg *Config) Result {
 		dead:          map[schema.Key][]*schema.Settlement{},
 		cancellations: map[schema.Key]*schema.Cancellation{},
 		inTransaction: map[place][]*schema.Settlement{},
-		transactions:  make(map[place]*schema.Transaction, len(ev.Transactions)),
+		calls:         newNumbers[place](len(ev.Transactions)),
+		receipts:      make([]*schema.Transaction, 0, len(ev.Transactions)),
 		witnesses:     map[schema.Key][]*schema.Witness{},
 		unknownTx:     map[place]int64{},
 		receiptRead:   map[place]bool{},
 	}
-	j.layOutChain()
 	j.layOutClaims()
+	j.layOutChain()
+	j.layOutTransactions()
 	j.climb()
 
-	r := Result{
-		Cases: make([]Case, 0, len(j.payments.keys)),
-		Links: make([]schema.Link, 0, len(j.keyed.records)+len(j.keyless)),
-	}
-	for _, n := range inOrder(j.payments.keys) {
-		r.Cases = append(r.Cases, Case{})
-		c := &r.Cases[len(r.Cases)-1]
-		if !j.judge(n, c) {
-			r.Cases = r.Cases[:len(r.Cases)-1]
+	// Payments are judged in the order in which evidence came, which is how it lies in memory, and put where their keys belong.
+	keys := j.payments.keys
+	r := Result{Cases: make([]Case, len(keys)), Links: make([]schema.Link, 0, len(j.keyed.records)+len(j.keyless))}
+	foreign := 0
+	for n, rank := range ranks(keys) {
+		c := &r.Cases[rank]
+		if !j.judge(int32(n), c) {
+			*c = Case{}
+			foreign++
 			continue
 		}
-		for _, x := range c.Claims {
-			r.Links = append(r.Links, schema.Link{ClaimID: x.ID, Key: c.Payment.Key, Rung: j.rung(x)})
+	}
+	if foreign > 0 {
+		r.Cases = dense(r.Cases, len(keys)-foreign)
+	}
+	for i := range r.Cases {
+		for _, x := range r.Cases[i].Claims {
+			r.Links = append(r.Links, schema.Link{ClaimID: x.ID, Key: r.Cases[i].Payment.Key, Rung: j.rung(x)})
 		}
 	}
 	r.Questions = sortQuestions(j.questions)
 	return r
 }
 
-// inOrder lists the numbers of keys in the order of payment_ids. The first bytes of payer and nonce tell most keys apart, and lie together.
-func inOrder(keys []schema.Key) []int32 {
+// dense leaves out the places of payments that are foreign.
+func dense(all []Case, judged int) []Case {
+	kept := make([]Case, 0, judged)
+	for i := range all {
+		if all[i].Payment.Verdict != "" {
+			kept = append(kept, all[i])
+		}
+	}
+	return kept
+}
+
+// ranks gives each key its place in the order of payment_ids. The first bytes of payer and nonce tell nearly all keys of a token apart, and lie together;
+// a second pass over what is nearly sorted looks at the rest.
+func ranks(keys []schema.Key) []int32 {
 	type spine struct {
 		market       int32 // number of chain, token and method
 		n            int32
@@ -111,16 +131,39 @@ func inOrder(keys []schema.Key) []int32 {
 			return markets.keys[a.market].Compare(markets.keys[b.market])
 		case a.payer != b.payer:
 			return cmp.Compare(a.payer, b.payer)
-		case a.nonce != b.nonce && keys[a.n].Authorizer == keys[b.n].Authorizer:
-			return cmp.Compare(a.nonce, b.nonce)
+		}
+		return cmp.Compare(a.nonce, b.nonce)
+	})
+	slices.SortFunc(spines, func(a, b spine) int {
+		if a.market == b.market && a.payer != b.payer {
+			return cmp.Compare(a.payer, b.payer)
 		}
 		return keys[a.n].Compare(keys[b.n])
 	})
-	order := make([]int32, len(spines))
+	rank := make([]int32, len(spines))
 	for i := range spines {
-		order[i] = spines[i].n
+		rank[spines[i].n] = int32(i)
 	}
-	return order
+	return rank
+}
+
+// layOutClaims puts claims that state their key to their payments, and the others into the order of time.
+func (j *judge) layOutClaims() {
+	keyed := make([]*Claim, 0, len(j.ev.Claims))
+	of := make([]int32, 0, len(j.ev.Claims))
+	for i := range j.ev.Claims {
+		c := &j.ev.Claims[i]
+		if _, followed := j.cfg.Chains[c.Key.ChainID]; !followed {
+			continue // kept and counted as not audited, not judged
+		}
+		if c.Keyed {
+			keyed, of = append(keyed, c), append(of, j.payments.number(c.Key))
+		} else {
+			j.keyless = append(j.keyless, c)
+		}
+	}
+	j.keyed = newShelf(len(j.payments.keys), of, keyed)
+	j.keyless = inTime(j.keyless)
 }
 
 // layOutChain indexes what the chain says. What lies in a block that is not known to be canonical counts for nothing; a settlement whose block is known to
@@ -141,8 +184,10 @@ func (j *judge) layOutChain() {
 		of[i] = j.payments.number(s.Key())
 	}
 	j.settlements = newShelf(len(j.payments.keys), of, canonical)
-	for n := range int32(len(j.payments.keys)) {
-		slices.SortFunc(j.settlements.at(n), byLog)
+	for n := range j.settlements.ends {
+		if ss := j.settlements.at(int32(n)); len(ss) > 1 {
+			slices.SortFunc(ss, byLog)
+		}
 	}
 	for k := range j.dead {
 		j.payments.number(k)
@@ -152,13 +197,6 @@ func (j *judge) layOutChain() {
 			if was := j.cancellations[c.Key()]; was == nil || c.BlockNumber < was.BlockNumber {
 				j.cancellations[c.Key()] = c
 			}
-		}
-	}
-	for i := range j.ev.Transactions {
-		t := &j.ev.Transactions[i]
-		canonical, known := j.ev.Canonical[t.BlockHash]
-		if canonical || !known && t.BlockNumber <= j.ev.AsOf.Heads[t.ChainID].Final.Number {
-			j.transactions[place{t.ChainID, t.Hash}] = t
 		}
 	}
 	for i := range j.ev.Witnesses {
@@ -179,31 +217,30 @@ func (j *judge) layOutChain() {
 	}
 }
 
-// layOutClaims puts claims that state their key to their payments, and the others into the order of time. Of the settlements of transactions only those
-// are listed by transaction that some claim will ask for.
-func (j *judge) layOutClaims() {
-	keyed := make([]*Claim, 0, len(j.ev.Claims))
-	of := make([]int32, 0, len(j.ev.Claims))
-	named := map[place]bool{}
-	for i := range j.ev.Claims {
-		c := &j.ev.Claims[i]
-		if _, followed := j.cfg.Chains[c.Key.ChainID]; !followed {
-			continue // kept and counted as not audited, not judged
-		}
-		settled := false
-		if c.Keyed {
-			n := j.payments.number(c.Key)
-			keyed, of = append(keyed, c), append(of, n)
-			settled = len(j.settlements.at(n)) > 0
-		} else {
-			j.keyless = append(j.keyless, c)
-		}
-		if !settled && c.Transaction != (schema.Hash{}) {
-			named[place{c.Key.ChainID, c.Transaction}] = true
+// layOutTransactions finds out what is known of transactions. Settlements are listed by transaction only where some claim will ask for them.
+func (j *judge) layOutTransactions() {
+	for i := range j.ev.Transactions {
+		t := &j.ev.Transactions[i]
+		canonical, known := j.ev.Canonical[t.BlockHash]
+		if canonical || !known && t.BlockNumber <= j.ev.AsOf.Heads[t.ChainID].Final.Number {
+			if n := j.calls.number(place{t.ChainID, t.Hash}); int(n) == len(j.receipts) {
+				j.receipts = append(j.receipts, t)
+			} else {
+				j.receipts[n] = t
+			}
 		}
 	}
-	j.keyed = newShelf(len(j.payments.keys), of, keyed)
-	j.keyless = inTime(j.keyless)
+	named := map[place]bool{}
+	for _, c := range j.keyless {
+		named[place{c.Key.ChainID, c.Transaction}] = true
+	}
+	for n := range j.keyed.ends {
+		if len(j.settlements.at(int32(n))) == 0 {
+			for _, c := range j.keyed.at(int32(n)) {
+				named[place{c.Key.ChainID, c.Transaction}] = true
+			}
+		}
+	}
 	for _, s := range j.settlements.records {
 		if p := (place{s.ChainID, s.Transaction}); named[p] {
 			j.inTransaction[p] = append(j.inTransaction[p], s)
@@ -232,6 +269,14 @@ func (j *judge) rung(c *Claim) schema.Rung {
 	return j.rungs[c]
 }
 
+// transaction is the canonical transaction of that hash, nil where it was not read.
+func (j *judge) transaction(p place) *schema.Transaction {
+	if n, read := j.calls.find(p); read {
+		return j.receipts[n]
+	}
+	return nil
+}
+
 // ask notes a question for a node.
 func (j *judge) ask(q schema.Question) { j.questions = append(j.questions, q) }
 
@@ -249,7 +294,7 @@ func sortQuestions(qs []schema.Question) []schema.Question {
 func (j *judge) askReceipt(chain uint64, tx schema.Hash, notBefore int64) {
 	p := place{chain, tx}
 	at, unknown := j.unknownTx[p]
-	if tx != (schema.Hash{}) && j.transactions[p] == nil && (!unknown || at < notBefore) {
+	if tx != (schema.Hash{}) && j.transaction(p) == nil && (!unknown || at < notBefore) {
 		j.ask(schema.Question{ChainID: chain, Kind: schema.WitnessReceipt, Transaction: tx, NotBefore: notBefore})
 	}
 }

@@ -54,9 +54,8 @@ func attribute(claims []*Claim, agrees func(*Claim) bool, hosts []string) (resou
 
 // route is a URL without its query and fragment: the query is the payer's, the route is ours.
 func route(resource string) string {
-	if i := strings.IndexAny(resource, "?#"); i >= 0 {
-		return resource[:i]
-	}
+	resource, _, _ = strings.Cut(resource, "#")
+	resource, _, _ = strings.Cut(resource, "?")
 	return resource
 }
 

@@ -1,23 +1,73 @@
 package match
 
-// numbers counts keys up from 0 in the order in which they are first met, so that what is known of a key can lie in a slice.
+import "hash/maphash"
+
+// numbers counts keys up from 0 in the order in which they are first met, so that what is known of a key can lie in a slice. It is a hash table that
+// holds nothing but numbers: a map of keys as large as these would not stay in the processor's cache.
 type numbers[K comparable] struct {
-	of   map[K]int32
-	keys []K
+	seed  maphash.Seed
+	slots []uint64 // a power of two, at most half of them used: the key's number + 1, and above it the upper half of its hash
+	keys  []K
+	last  int32 // the number that was given out last: what belongs together often comes together
 }
 
+// newNumbers has room for as many keys before it grows.
 func newNumbers[K comparable](room int) numbers[K] {
-	return numbers[K]{make(map[K]int32, room), make([]K, 0, room)}
+	n := numbers[K]{seed: maphash.MakeSeed(), keys: make([]K, 0, room)}
+	n.spread(max(room, 4))
+	return n
 }
 
 // number is the key's number; a key that is met for the first time gets the next one.
 func (n *numbers[K]) number(k K) int32 {
-	if i, ok := n.of[k]; ok {
+	if int(n.last) < len(n.keys) && n.keys[n.last] == k {
+		return n.last
+	}
+	i, hash, slot := n.look(&k)
+	if i >= 0 {
+		n.last = i
 		return i
 	}
-	i := int32(len(n.keys))
-	n.of[k], n.keys = i, append(n.keys, k)
+	i = int32(len(n.keys))
+	n.last = i
+	n.keys = append(n.keys, k)
+	n.slots[slot] = hash>>32<<32 | uint64(i+1)
+	if 2*len(n.keys) > len(n.slots) {
+		n.spread(2 * len(n.keys))
+	}
 	return i
+}
+
+// find is the number of a key that was met before.
+func (n *numbers[K]) find(k K) (i int32, met bool) {
+	i, _, _ = n.look(&k)
+	return i, i >= 0
+}
+
+// look finds a key's number, or -1 and the slot that it would take.
+func (n *numbers[K]) look(k *K) (i int32, hash uint64, slot int) {
+	hash = maphash.Comparable(n.seed, *k)
+	mask := len(n.slots) - 1
+	for slot = int(hash) & mask; n.slots[slot] != 0; slot = (slot + 1) & mask {
+		i = int32(uint32(n.slots[slot])) - 1
+		if n.slots[slot]>>32 == hash>>32 && n.keys[i] == *k {
+			return i, hash, slot
+		}
+	}
+	return -1, hash, slot
+}
+
+// spread makes the table large enough for as many keys and puts those that are there in again.
+func (n *numbers[K]) spread(room int) {
+	size := 8
+	for size < 2*room {
+		size *= 2
+	}
+	n.slots = make([]uint64, size)
+	for i := range n.keys {
+		_, hash, slot := n.look(&n.keys[i])
+		n.slots[slot] = hash>>32<<32 | uint64(i+1)
+	}
 }
 
 // shelf holds records by the number of the payment that they belong to: one piece of memory for all, cut into places.

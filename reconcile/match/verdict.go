@@ -32,12 +32,13 @@ func (j *judge) judge(n int32, c *Case) (ok bool) {
 	c.Claims = j.claims(n)
 	token, followed := j.cfg.Chains[k.ChainID].Tokens[k.Token]
 	c.Known = followed
-	c.Payment = schema.Payment{Key: k, Decimals: token.Decimals, Kind: schema.KindCharge, Finality: schema.FinalityNone, RuleVersion: RuleVersion}
+	p := &c.Payment
+	p.Key, p.Decimals, p.Kind, p.Finality, p.RuleVersion = k, token.Decimals, schema.KindCharge, schema.FinalityNone, RuleVersion
 	c.Cancellation = j.cancellations[k]
 
 	if ss := j.settlements.at(n); len(ss) > 0 {
 		c.Settlement = ss[0]
-		c.Transaction = j.transactions[place{k.ChainID, c.Settlement.Transaction}]
+		c.Transaction = j.transaction(place{k.ChainID, c.Settlement.Transaction})
 		if len(c.Claims) == 0 {
 			switch j.ours(c) {
 			case isForeign:
@@ -188,7 +189,7 @@ func (j *judge) otherTransaction(c *Case) string {
 		}
 		return DetailByStranger
 	}
-	if t := j.transactions[named]; t != nil {
+	if t := j.transaction(named); t != nil {
 		if t.Sender == sender {
 			return DetailReplaced
 		}
@@ -294,7 +295,7 @@ func (j *judge) namedTransactions(c *Case, deadline int64) (v schema.Verdict, de
 		if c.Claims[i].Outcome != schema.OutcomeSuccess || named == (schema.Hash{}) {
 			continue
 		}
-		t := j.transactions[place{k.ChainID, named}]
+		t := j.transaction(place{k.ChainID, named})
 		switch {
 		case t == nil:
 			j.askReceipt(k.ChainID, named, deadline)
@@ -352,7 +353,7 @@ func (j *judge) keylessAbsence(c *Case, deadline int64) (proved bool, detail str
 		if named.tx == (schema.Hash{}) {
 			continue
 		}
-		if t := j.transactions[named]; t != nil {
+		if t := j.transaction(named); t != nil {
 			if t.BlockNumber > j.ev.AsOf.Heads[chain].Final.Number {
 				c.Payment.Waits.Final = t.BlockNumber
 				return false, c.Payment.Detail
@@ -381,7 +382,7 @@ func (j *judge) askAbsence(k schema.Key, claims []*Claim, deadline int64) {
 // final books: a run that never saw the fork has the same.
 func (j *judge) deadOnly(c *Case) bool {
 	for _, s := range j.dead[c.Payment.Key] {
-		probe := Case{Settlement: s, Transaction: j.transactions[place{s.ChainID, s.Transaction}]}
+		probe := Case{Settlement: s, Transaction: j.transaction(place{s.ChainID, s.Transaction})}
 		open := s.BlockTime + int64(j.cfg.Rules.OpenFor.Seconds())
 		if j.ev.AsOf.Heads[s.ChainID].Final.Time < open && j.ours(&probe) == isOurs {
 			c.Payment.Waits.Time = max(c.Payment.Waits.Time, open)
