@@ -47,7 +47,7 @@ func (p *reader) claim(r *record) (schema.Claim, error) {
 		EventTime:   r.time.millis(),
 		Kind:        schema.KindCharge,
 	}
-	if r.facilitator != "" {
+	if r.facilitator != "" && !p.bound {
 		c.Facilitator = r.facilitator
 	}
 	if c.Role == "" {

@@ -56,6 +56,7 @@ type Token struct {
 // Options of one source of lines.
 type Options struct {
 	Facilitator string             // where the line names none
+	Bound       bool               // whose lines these are is known: the facilitator that a line names does not count
 	Role        schema.Role        // "" finds it: a record with a server's transport context or of its access log is a server's
 	Format      string             // one of Names; "" finds it line by line
 	JSONPath    string             // where in a line's object the record stands, such as ctx.payment; "" looks for it
@@ -107,6 +108,7 @@ func Names() []string {
 // Parser reads lines of one source. It keeps no state between lines and may be used by several goroutines.
 type Parser struct {
 	facilitator string
+	bound       bool
 	role        schema.Role
 	formats     []format
 	path        []string
@@ -125,7 +127,7 @@ type reader struct {
 
 // New makes a parser. The error is one sentence about the option.
 func New(o Options) (*Parser, error) {
-	p := &Parser{facilitator: o.Facilitator, role: o.Role, formats: known, domains: map[uint64][]domain{}, readers: &sync.Pool{New: func() any { return new(reader) }}}
+	p := &Parser{facilitator: o.Facilitator, bound: o.Bound, role: o.Role, formats: known, domains: map[uint64][]domain{}, readers: &sync.Pool{New: func() any { return new(reader) }}}
 	switch o.Role {
 	case "", schema.RoleFacilitator, schema.RoleServer:
 	default:

@@ -1,10 +1,12 @@
-// Package ingest reads settlement logs into the store: files that are followed while they grow, and files that are imported once.
+// Package ingest reads settlement logs into the store: files that are followed while they grow, files that are imported once, and records that are
+// posted (package receive has their way in).
 //
 // Data flows one way: a file is cut into lines (lines.go), the lines of a batch are parsed side by side into claims,
 // deliveries or a reject each (parse.go, package formats), and the batch is
 // written (write.go) evidence first (raw_lines, rejects, claims, sightings, deliveries, in any order), then touched, then the cursor. Each row's key is its position or its content, and the
 // cursor comes last, so that a crash between any two writes costs nothing but reading the batch again. follow.go finds a followed file again after
-// appends, rotation, truncation and restarts; import.go reads a file once; content.go unpacks what is packed; state.go is what the audit may know of it all.
+// appends, rotation, truncation and restarts; import.go reads a file once; content.go unpacks what is packed; post.go gives
+// posted records the same way from parsing on; state.go is what the audit may know of it all.
 package ingest
 
 import (

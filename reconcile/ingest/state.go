@@ -10,8 +10,8 @@ import (
 	"x402audit/schema"
 )
 
-// SourceState is how far a source was read: the JSON body of the cursor "log:<source>" of a followed file and "import:<source>:<path>" of
-// an imported one. Source, Facilitator, Role, First, Last and Ended are for the audit (log positions and spans); the rest finds the place again.
+// SourceState is how far a source was read: the JSON body of the cursor "log:<source>" of a followed file, "import:<source>:<path>" of
+// an imported one and "http:<writer>:<source>" of an endpoint. Source, Facilitator, Role, First, Last and Ended are for the audit (log positions and spans); the rest finds the place again.
 type SourceState struct {
 	Source      string      `json:"source"`
 	Facilitator string      `json:"facilitator"`
@@ -54,16 +54,13 @@ func (s *SourceState) file() string {
 	return name
 }
 
-// ReadStates reads how far every source that was ever followed or imported has come, in the order of cursor names.
+// ReadStates reads how far every source that was ever followed, imported or posted to has come, in the order of cursor names.
 func ReadStates(ctx context.Context, store *schema.Store) ([]SourceState, error) {
 	var states []SourceState
-	err := schema.Cursors.Each(ctx, store, "FINAL WHERE startsWith(name, 'log:') OR startsWith(name, 'import:') ORDER BY name", nil, func(c *schema.Cursor) error {
-		var s SourceState
-		if err := json.Unmarshal([]byte(c.Body), &s); err != nil {
-			return fmt.Errorf("reading cursor %s: %w", c.Name, err)
-		}
+	err := schema.Cursors.Each(ctx, store, "FINAL WHERE startsWith(name, 'log:') OR startsWith(name, 'import:') OR startsWith(name, '"+posted+"') ORDER BY name", nil, func(c *schema.Cursor) error {
+		s, err := stateOf(*c)
 		states = append(states, s)
-		return nil
+		return err
 	})
 	return states, err
 }
@@ -74,8 +71,13 @@ func readCursor(ctx context.Context, store *schema.Store, name string) (state So
 	if err != nil || len(rows) == 0 {
 		return state, 0, false, err
 	}
-	if err := json.Unmarshal([]byte(rows[0].Body), &state); err != nil {
-		return state, 0, false, fmt.Errorf("reading cursor %s: %w", name, err)
+	state, err = stateOf(rows[0])
+	return state, rows[0].Seq, err == nil, err
+}
+
+func stateOf(c schema.Cursor) (state SourceState, err error) {
+	if err := json.Unmarshal([]byte(c.Body), &state); err != nil {
+		return state, fmt.Errorf("reading cursor %s: %w", c.Name, err)
 	}
-	return state, rows[0].Seq, true, nil
+	return state, nil
 }

@@ -24,7 +24,7 @@ type batch struct {
 	skipped    uint64 // of a time before the source's since
 }
 
-// writer writes batches under one name: that of its cursor and, in touched, of the announcing writer. No two writers share a name.
+// writer writes batches under one name, that of the announcing writer in touched and, where it reads one source, of its cursor. No two writers share a name.
 type writer struct {
 	store  *schema.Store
 	name   string
@@ -39,22 +39,37 @@ func (w *writer) load(ctx context.Context) (state SourceState, known bool, err e
 	if err != nil {
 		return state, false, err
 	}
+	return state, known, w.loadTouch(ctx)
+}
+
+// loadTouch reads the newest sequence number under which an earlier process of the same name announced something.
+func (w *writer) loadTouch(ctx context.Context) error {
 	query := clickhouse.Context(ctx, clickhouse.WithParameters(clickhouse.Parameters{"writer": w.name}))
 	if err := w.store.Conn().QueryRow(query, "SELECT max(seq) FROM touched WHERE writer = {writer:String}").Scan(&w.touch); err != nil {
-		return state, false, fmt.Errorf("reading the newest sequence number of %s in touched: %w", w.name, err)
+		return fmt.Errorf("reading the newest sequence number of %s in touched: %w", w.name, err)
 	}
-	return state, known, nil
+	return nil
 }
 
 // write stores a batch and then that it was read. Repeating it, whole or from any point, makes no second row; each try has sequence numbers
 // of its own, for a reader may already have passed those of a try that failed late.
 func (w *writer) write(ctx context.Context, b *batch, state SourceState) error {
-	body, err := json.Marshal(state)
+	w.cursor++
+	cursor, err := cursorOf(w.name, w.cursor, state)
 	if err != nil {
 		return err
 	}
+	return w.writeUp(ctx, b, []schema.Cursor{cursor})
+}
+
+func cursorOf(name string, seq uint64, state SourceState) (schema.Cursor, error) {
+	body, err := json.Marshal(state)
+	return schema.Cursor{Name: name, Seq: seq, Body: string(body)}, err
+}
+
+// writeUp stores a batch and then the cursors that vouch for it.
+func (w *writer) writeUp(ctx context.Context, b *batch, cursors []schema.Cursor) error {
 	w.touch++
-	w.cursor++
 	touched := touches(w.name, w.touch, b)
 	// What was read comes in any order, but all of it before it is announced, and that before the cursor vouches for it.
 	inserts, inserting := errgroup.WithContext(ctx)
@@ -75,7 +90,7 @@ func (w *writer) write(ctx context.Context, b *batch, state SourceState) error {
 	if err := insert(ctx, w, schema.Touches, touched, nil); err != nil {
 		return err
 	}
-	return insert(ctx, w, schema.Cursors, []schema.Cursor{{Name: w.name, Seq: w.cursor, Body: string(body)}}, nil)
+	return insert(ctx, w, schema.Cursors, cursors, nil)
 }
 
 // insert writes rows: itself, or aside by a function that runs others.

@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 	"maps"
-	"net"
 	"net/url"
 	"slices"
 	"strings"
@@ -31,6 +30,7 @@ func defaults() *Config {
 			CircularPayments: limits.CircularPayments, CircularShare: limits.CircularShare, CircularHub: limits.CircularHub,
 			PoisoningSettlements: limits.PoisoningSettlements, PoisoningDust: Units(limits.PoisoningDust),
 		}},
+		Receive:  receiveDefaults(),
 		Schedule: Schedule{Reconcile: "@every 10s", Windows: "@every 10m"},
 		HTTP:     HTTP{Listen: "127.0.0.1:9402"},
 		Log:      Logging{Level: "info", Format: "auto"},
@@ -45,15 +45,12 @@ func (t *tree) complete(c *Config) {
 	t.facilitators(c.Facilitators)
 	t.scopes(c)
 	t.logs(c.Logs)
+	t.receive(c)
 	t.rules(&c.Rules)
 	t.thresholds(&c.Auditing.Thresholds)
 	t.schedule("schedule.reconcile", c.Schedule.Reconcile)
 	t.schedule("schedule.windows", c.Schedule.Windows)
-	if c.HTTP.Listen != ListenOff {
-		if _, port, err := net.SplitHostPort(c.HTTP.Listen); err != nil || port == "" {
-			t.wrong("http.listen", "%q is not host:port such as 127.0.0.1:9402, nor \"off\"", c.HTTP.Listen)
-		}
-	}
+	t.listen("http.listen", c.HTTP.Listen, "127.0.0.1:9402")
 	t.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	t.oneOf("log.format", c.Log.Format, "auto", "text", "json")
 }

@@ -37,6 +37,7 @@ type Config struct {
 	Merchants    []Merchant    `yaml:"merchants"`
 	Facilitators []Facilitator `yaml:"facilitators"`
 	Logs         []Log         `yaml:"logs"`
+	Receive      Receive       `yaml:"receive"`
 	Rules        Rules         `yaml:"rules"`
 	Auditing     Auditing      `yaml:"audit"`
 	Schedule     Schedule      `yaml:"schedule"`
@@ -208,7 +209,7 @@ func parse(b []byte, file, dir string, environ []string, flags Flags) (*Config, 
 	if err != nil {
 		return nil, Problems{syntax(file, err)}
 	}
-	t := &tree{file: file, root: root, origin: map[*yaml.Node]string{}, where: map[string]*yaml.Node{}}
+	t := &tree{file: file, root: root, origin: map[*yaml.Node]string{}, where: map[string]*yaml.Node{}, environ: environ}
 	t.environment(environ)
 	t.flags(flags)
 

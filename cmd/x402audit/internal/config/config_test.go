@@ -3,6 +3,8 @@ package config
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -86,11 +88,11 @@ func TestProblems(t *testing.T) {
 	f(base+"rules:\n  open_fro: 1h\n  dust: 1.5\n",
 		`x402audit.yaml:3: unknown key rules.open_fro; did you mean open_for?`,
 		`x402audit.yaml:4: rules.dust: "1.5" is not an amount in atomic units`)
-	f(base+"quux: 1\n", `x402audit.yaml:2: unknown key quux; the keys here are clickhouse, chains, merchants, facilitators, logs, rules, audit, schedule, http, log`)
+	f(base+"quux: 1\n", `x402audit.yaml:2: unknown key quux; the keys here are clickhouse, chains, merchants, facilitators, logs, receive, rules, audit, schedule, http, log`)
 	f(base+"log: {level: info, level: debug}\n", `x402audit.yaml:2: log.level is given twice`)
 	f(base+"log: [\n", `x402audit.yaml:2: not YAML: did not find expected node content`)
 	f(base+"---\nlog: {}\n", `x402audit.yaml: the file holds more than one YAML document`)
-	f("- a\n", `x402audit.yaml:1: the configuration: expected a mapping of clickhouse, chains, merchants, facilitators, logs, rules, audit, schedule, http, log`)
+	f("- a\n", `x402audit.yaml:1: the configuration: expected a mapping of clickhouse, chains, merchants, facilitators, logs, receive, rules, audit, schedule, http, log`)
 
 	f(base+"clickhouse: {http_port: 70000}\n", `x402audit.yaml:2: clickhouse.http_port: expected a whole number up to 65535, not "70000"`)
 	f(base+"clickhouse: {http_port: 9, tcp_port: 9}\n", `x402audit.yaml:2: clickhouse.tcp_port: 9 is the http_port as well`)
@@ -147,6 +149,75 @@ x402audit.yaml:2: chains[0].from_block: missing: the first block to read, 0 for 
 	f(base+"http: {listen: 9402}\nlog: {level: loud}\n",
 		`x402audit.yaml:2: http.listen: "9402" is not host:port such as 127.0.0.1:9402, nor "off"`,
 		`x402audit.yaml:3: log.level: "loud" is none of debug, info, warn, error`)
+}
+
+// TestReceive: who may post, with secrets that stand in the file or elsewhere and are nowhere shown; and what cannot be meant.
+func TestReceive(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("geheim-in-a-file-\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := whole + `receive:
+  listen: "[::1]:9403"
+  credentials:
+    - {name: a, facilitator: A, token: geheim-in-the-config}
+    - {name: s, role: server, hmac_secret: "file:` + file + `"}
+    - {name: w, facilitator: OF, openfacilitator: "env:WEBHOOK_SECRET"}
+`
+	c := load(t, text, []string{"WEBHOOK_SECRET=geheim-in-a-variable"}, Flags{})
+	o, ok := c.Receiver()
+	if !ok || o.Credentials[0].Token != "geheim-in-the-config" || o.Credentials[1].HMAC != "geheim-in-a-file-" || o.Credentials[2].Webhook != "geheim-in-a-variable" {
+		t.Errorf("%v %+v", ok, o)
+	}
+	if o.Credentials[0].Role != schema.RoleFacilitator || o.Credentials[1].Role != schema.RoleServer || o.Spill != "/etc/x402/spill" || o.MaxSpill != 256<<20 {
+		t.Errorf("%+v", o)
+	}
+	var shown bytes.Buffer
+	if err := c.Show(&shown); err != nil {
+		t.Fatal(err)
+	}
+	if all := shown.String() + fmt.Sprintf("%v %+v %#v", c.Receive, c.Receive, c.Receive); strings.Contains(all, "geheim") {
+		t.Errorf("a secret is shown:\n%s", all)
+	}
+	if _, ok := load(t, whole, nil, Flags{}).Receiver(); ok {
+		t.Error("the endpoint is on though nobody asked for it")
+	}
+
+	f := func(receive string, want ...string) {
+		t.Helper()
+		_, err := parse([]byte(whole+"receive: "+receive+"\n"), "f", "/etc/x402", nil, Flags{})
+		for i := range want {
+			want[i] = fmt.Sprintf("f:%d: %s", strings.Count(whole, "\n")+1, want[i])
+		}
+		if err == nil || err.Error() != strings.Join(want, "\n") {
+			t.Errorf("%s gave\n%v\nwant\n%s", receive, err, strings.Join(want, "\n"))
+		}
+	}
+	const one = `credentials: [{name: a, facilitator: A, token: 0123456789abcdef}]`
+	f(`{listen: "0.0.0.0:9403", `+one+`}`,
+		`receive.listen: "0.0.0.0:9403" is reached from other machines; put a proxy that speaks TLS before a loopback address, or mean it by receive.public: true`)
+	f(`{listen: ":9403", `+one+`}`,
+		`receive.listen: ":9403" is reached from other machines; put a proxy that speaks TLS before a loopback address, or mean it by receive.public: true`)
+	f(`{listen: "9403", `+one+`}`, `receive.listen: "9403" is not host:port such as 127.0.0.1:9403, nor "off"`)
+	f(`{listen: "127.0.0.1:9403"}`, `receive.credentials: missing: who may post`)
+	f(`{rate: 0, max_body: 1, spill: {max: 0}}`, `receive.rate: 0 requests a second are none`,
+		`receive.max_body: must be from 1KiB to 64MiB`, `receive.spill.max: must have room for one body (receive.max_body)`)
+	f(`{credentials: [{}, {name: ./settlements.jsonl, role: server, token: "env:NONE"}, {name: b, role: client, token: short, hmac_secret: 0123456789abcdef}]}`,
+		`receive.credentials[0].name: missing: the source under which its records are kept`,
+		`receive.credentials[0].facilitator: missing: the records of a facilitator are bound to its name`,
+		`receive.credentials[0]: needs exactly one of token, hmac_secret and openfacilitator`,
+		`receive.credentials[1].token: the environment has no NONE`,
+		`receive.credentials[1].name: ./settlements.jsonl is logs[0] already`,
+		`receive.credentials[2].role: "client" is none of facilitator, server`,
+		`receive.credentials[2].token: shorter than 16 characters: it can be guessed`,
+		`receive.credentials[2]: needs exactly one of token, hmac_secret and openfacilitator`)
+	f(`{credentials: [{name: a, facilitator: A, token: 0123456789abcdef}, {name: a, facilitator: A, token: 0123456789abcdef}]}`,
+		`receive.credentials[1].name: a is receive.credentials[0] already`,
+		`receive.credentials[1]: has the same secret as receive.credentials[0]`)
+	c = load(t, whole+`receive: {listen: "0.0.0.0:9403", public: true, `+one+"}\n", nil, Flags{})
+	if c.Receive.Listen != "0.0.0.0:9403" {
+		t.Errorf("%+v", c.Receive)
+	}
 }
 
 // TestColumns: what a log calls its fields reaches the source that reads it, and is shown.

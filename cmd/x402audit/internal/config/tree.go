@@ -18,6 +18,7 @@ type tree struct {
 	root     *yaml.Node
 	origin   map[*yaml.Node]string // nodes that a variable or a flag has set
 	where    map[string]*yaml.Node // by path, such as chains[0].rpc
+	environ  []string
 	problems Problems
 }
 

@@ -36,6 +36,12 @@ func (w *Worker) Once(ctx context.Context) (reconcile.Summary, error) {
 		fault(w.ingest.CatchUp(ctx))
 		return nil
 	})
+	if w.receive != nil {
+		reading.Go(func() error {
+			fault(w.receive.CatchUp(ctx))
+			return nil
+		})
+	}
 	_ = reading.Wait()
 
 	var all reconcile.Summary

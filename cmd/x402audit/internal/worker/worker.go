@@ -1,4 +1,5 @@
-// Package worker is the program while it works: it wires the indexers of all chains, the followers of all logs and the auditor over one store.
+// Package worker is the program while it works: it wires the indexers of all chains, the followers of all logs, the endpoint that
+// records are posted to, and the auditor over one store.
 //
 // New evidence, from whichever of them, wakes the sweeper (sweep.go), which judges it after a short while, so that a burst is one sweep; the schedule
 // wakes it too, because time alone can decide a payment. Sweeps ask questions, indexers answer them, answers are evidence. Once (once.go) does the
@@ -20,6 +21,7 @@ import (
 	"x402audit/indexer"
 	"x402audit/reconcile"
 	"x402audit/reconcile/ingest"
+	"x402audit/reconcile/receive"
 	"x402audit/schema"
 )
 
@@ -31,6 +33,7 @@ type Worker struct {
 	reg     *prometheus.Registry
 	chains  []chain
 	ingest  *ingest.Ingest
+	receive *receive.Receiver // nil when nobody may post
 	auditor *reconcile.Auditor
 	health  health
 	wake    chan struct{} // holds at most one: new evidence waits for a sweep
@@ -58,6 +61,12 @@ func New(cfg *config.Config, store *schema.Store, log *slog.Logger) (*Worker, er
 		w.Close()
 		return nil, err
 	}
+	if o, ok := cfg.Receiver(); ok {
+		if w.receive, err = receive.New(store, o, log, w.reg); err != nil {
+			w.Close()
+			return nil, err
+		}
+	}
 	w.auditor = reconcile.New(store, cfg.Audit(), log, w.reg)
 	return w, nil
 }
@@ -79,16 +88,20 @@ func (w *Worker) Close() {
 
 // Run works until ctx ends, which is no error, or until something fails that trying again cannot mend.
 func (w *Worker) Run(ctx context.Context) error {
-	var listener net.Listener
-	if listen := w.cfg.HTTP.Listen; listen != config.ListenOff {
-		var err error
-		if listener, err = net.Listen("tcp", listen); err != nil {
-			return fmt.Errorf("http.listen: %w (another worker may serve there; set another address, or \"off\")", err)
-		}
+	listener, err := listen("http.listen", w.cfg.HTTP.Listen)
+	if err != nil {
+		return err
+	}
+	posts, err := listen("receive.listen", w.cfg.Receive.Listen)
+	if err != nil {
+		return errors.Join(err, closed(listener))
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	if listener != nil {
 		group.Go(func() error { return w.serve(ctx, listener) })
+	}
+	if posts != nil {
+		group.Go(func() error { return w.receive.Run(ctx, posts, w.changed) })
 	}
 	for _, c := range w.chains {
 		group.Go(func() error { return c.Run(ctx, w.changed) })
@@ -105,8 +118,27 @@ func (w *Worker) Run(ctx context.Context) error {
 			}
 		})
 	}
-	w.log.Info("running", "chains", len(w.chains), "logs", len(w.cfg.Logs), "http", w.cfg.HTTP.Listen)
+	w.log.Info("running", "chains", len(w.chains), "logs", len(w.cfg.Logs), "http", w.cfg.HTTP.Listen, "receive", w.cfg.Receive.Listen)
 	return group.Wait()
+}
+
+// listen is nil for "off".
+func listen(key, address string) (net.Listener, error) {
+	if address == config.ListenOff {
+		return nil, nil
+	}
+	l, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w (another worker may serve there; set another address, or \"off\")", key, err)
+	}
+	return l, nil
+}
+
+func closed(l net.Listener) error {
+	if l == nil {
+		return nil
+	}
+	return l.Close()
 }
 
 var errEngineGone = errors.New("the embedded engine ended; what was acknowledged is on disk, start again to go on")
