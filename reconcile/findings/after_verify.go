@@ -15,14 +15,15 @@ var (
 	canceledAfterVerify = Rule{
 		ID: "canceled_after_verify", Severity: schema.SeverityWarning,
 		Meaning:  "the payer cancelled on chain what a facilitator had verified",
-		Evidence: "a final cancellation, and a verification with an earlier time",
+		Evidence: "a final cancellation, and a verification that is not later by more than log_disorder",
 		AtRisk:   "what was required",
 		WhatToDo: "if it was served, it was for free: settle before serving, and watch this payer",
-		find: func(_ *context, c *match.Case) []schema.Finding {
+		find: func(ctx *context, c *match.Case) []schema.Finding {
 			if c.Payment.Verdict != schema.Canceled || c.Cancellation == nil {
 				return nil
 			}
-			v := verified(c, (c.Cancellation.BlockTime+1)*1000) // block times are whole seconds
+			// What was found good was not cancelled yet, as far as the facilitator could see; its clock is not the chain's.
+			v := verified(c, c.Cancellation.BlockTime*1000+ctx.cfg.Rules.LogDisorder.Milliseconds())
 			if v == nil {
 				return nil
 			}

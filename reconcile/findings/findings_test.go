@@ -250,7 +250,7 @@ func TestConflictingAuthorization(t *testing.T) {
 func TestCanceledAfterVerify(t *testing.T) {
 	verify := schema.OutcomeVerify
 	newWorld().claim(1, noon, verify).cancel(1, noon+5).want(t, "canceled_after_verify//warning/1000")
-	newWorld().claim(1, noon+9, verify).cancel(1, noon+5).want(t)
+	newWorld().claim(1, noon+310, verify).cancel(1, noon+5).want(t)
 	newWorld().claim(1, noon, failure).cancel(1, noon+5).want(t)
 	newWorld().claim(1, noon, verify, func(c *schema.Claim) { c.ErrorReason = "invalid_payload" }).cancel(1, noon+5).want(t)
 }
