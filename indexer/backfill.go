@@ -183,7 +183,7 @@ func (x *Indexer) checkEvents(logs []event, first uint64, end *header) error {
 		switch {
 		case l.blockNumber < first || l.blockNumber > last:
 			return x.rpc.refuse(outOfRange, "a log of block %d for blocks %d to %d", l.blockNumber, first, last)
-		case l.kind == eventOther || !x.isOfToken(l):
+		case l.kind == eventOther || !x.isWanted(l):
 			return x.rpc.refuse(notAsked, "a log that was not asked for, in block %d", l.blockNumber)
 		case l.blockNumber == last && l.blockHash != end.Hash:
 			return x.rpc.refuse(hashMismatch, "a log of block %d has block hash %s and not %s", last, l.blockHash, end.Hash)
@@ -197,9 +197,9 @@ func (x *Indexer) checkEvents(logs []event, first uint64, end *header) error {
 	return nil
 }
 
-// isOfToken is asked for each log of a backfill, and most chains have one token.
-func (x *Indexer) isOfToken(l *event) bool {
-	return l.token == x.tokens[0] || x.follows[l.token]
+// isWanted is asked for each log of a backfill, and most chains have one token.
+func (x *Indexer) isWanted(l *event) bool {
+	return l.token == x.tokens[0] || x.follows[l.token] || x.rails.has(l.token)
 }
 
 // readTimes fills in the blocks of a range. The time of a block comes with its logs where the node gives it; otherwise its header is read.

@@ -5,7 +5,8 @@
 // is (pipeline.go); logs are decoded straight from the response (decode.go). What lies above is the window (window.go): each block read
 // by number, tied to its parent, its logs asked for by its hash. A window block that is no longer on the chain is retracted; a
 // finalized one leaves the window and is never asked for again. Logs become rows in logs.go and pair.go, where an AuthorizationUsed gets the
-// Transfer that belongs to it.
+// Transfer that belongs to it, and in permit2.go, where the event of a Permit2 proxy does: whose permit was spent stands in the transaction's
+// calldata alone, which is read with its receipt.
 //
 // One write (evidence.go) stores evidence, then blocks as canonical, then coverage and the as-of point, then touched, then the cursor. place.go
 // finds the place again after a crash between any two of those. blocks holds, at or below the finalized block, blocks with followed logs, range
@@ -23,6 +24,6 @@
 // The endpoint is not trusted to agree with itself: answers that contradict a header or each other are refused and asked for
 // again (rpc.go). A range that a node refuses is read as that node's words ask for (provider.go): smaller, within its cap, or later, and never
 // skipped. Where a chain has several endpoints, the one that answers best is used and the others are asked whether they agree
-// (endpoints.go); a disagreement is an incident with both answers. What of a chain is read is its scope (scope.go). Nothing is counted in blocks where time is meant, and no transaction is decoded, so a type that nobody knows yet
-// is no obstacle.
+// (endpoints.go); a disagreement is an incident with both answers. What of a chain is read is its scope (scope.go). Nothing is counted in blocks where time is meant, and of a transaction only its calldata is read, so
+// that a type which nobody knows yet is no obstacle.
 package indexer

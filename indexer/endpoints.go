@@ -264,7 +264,7 @@ func (x *Indexer) opinions(ctx context.Context, e *endpoint, blocks []*header) [
 	said := make([]opinion, len(blocks))
 	elems := make([]rpc.BatchElem, 0, 2*len(blocks))
 	for i, b := range blocks {
-		filter := logFilter(x.tokens)
+		filter := x.logFilter()
 		filter["blockHash"] = b.Hash
 		elems = append(elems, headerByTag(hexutil.EncodeUint64(uint64(b.Number)), &said[i].header),
 			rpc.BatchElem{Method: "eth_getLogs", Args: []any{filter}, Result: &said[i].logs})

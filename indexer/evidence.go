@@ -80,8 +80,8 @@ func (x *Indexer) gatherInto(ctx context.Context, p paired, logs []event, times 
 	if x.cfg.KeepTransfer != nil {
 		p.transfers = slices.Grow(p.transfers, len(logs))
 	}
-	var q pairer
-	var unsure, ofInterest []inBlock
+	q := pairer{rails: &x.rails}
+	var unsure, called, ofInterest []inBlock
 	for start, end := 0, 0; start < len(logs); start = end {
 		first := &logs[start]
 		if start == 0 || logs[start-1].blockHash != first.blockHash {
@@ -95,9 +95,14 @@ func (x *Indexer) gatherInto(ctx context.Context, p paired, logs []event, times 
 		if !x.inScope(logs[start:end]) {
 			continue
 		}
+		if x.rails.settles(logs[start:end]) {
+			unsure = append(unsure, inBlock{first.transaction, first.blockHash})
+			called = append(called, unsure[len(unsure)-1])
+			continue
+		}
 		before := p
 		p.sure = true
-		q.pair(&p, x.cfg.ChainID, logs[start:end], false)
+		q.pair(&p, x.cfg.ChainID, logs[start:end], false, nil)
 		if !p.sure {
 			// Logs outside the filter could change this pairing: it is made again from all logs of the transaction.
 			p = before
@@ -110,9 +115,12 @@ func (x *Indexer) gatherInto(ctx context.Context, p paired, logs []event, times 
 	if err := x.readReceipts(ctx, receipts, unsure); err != nil {
 		return nil, err
 	}
+	calls, err := x.rpc.calls(ctx, called)
+	if err != nil {
+		return nil, err
+	}
 	for _, u := range unsure {
-		logs := x.ofTokens(receipts[u.transaction].Logs)
-		whole := pair(x.cfg.ChainID, times[u.block], logs, true)
+		whole := x.followed(pair(&x.rails, x.cfg.ChainID, times[u.block], x.followedLogs(receipts[u.transaction].Logs), true, calls[u.transaction]))
 		settled, moved := len(p.settlements), len(p.transfers)
 		p.settlements = append(p.settlements, whole.settlements...)
 		p.cancellations = append(p.cancellations, whole.cancellations...)
@@ -190,8 +198,15 @@ func (x *Indexer) readReceipts(ctx context.Context, into map[schema.Hash]*receip
 	return nil
 }
 
-func (x *Indexer) ofTokens(logs []chainLog) []chainLog {
-	return slices.DeleteFunc(slices.Clone(logs), func(l chainLog) bool { return !x.follows[l.Address] })
+// followedLogs are those of followed tokens and of the other contracts that are followed.
+func (x *Indexer) followedLogs(logs []chainLog) []chainLog {
+	return slices.DeleteFunc(slices.Clone(logs), func(l chainLog) bool { return !x.follows[l.Address] && !x.rails.has(l.Address) })
+}
+
+// followed leaves out the settlements of tokens that are not followed: a proxy spends whatever was permitted.
+func (x *Indexer) followed(p paired) paired {
+	p.settlements = slices.DeleteFunc(p.settlements, func(s schema.Settlement) bool { return !x.follows[s.Token] })
+	return p
 }
 
 // groupBy cuts logs, which are in chain order, where the key changes.
@@ -318,7 +333,7 @@ func (x *Indexer) moveHead(safe schema.BlockRef) bool {
 func (x *Indexer) writeCursor(ctx context.Context) error {
 	p := &x.at
 	body, err := json.Marshal(cursor{
-		From: p.from, Tokens: x.tokens, Watched: x.cfg.Watched, Final: cursorBlock(p.final), Latest: cursorBlock(p.head.Latest), Version: p.version, Head: p.head.Seq,
+		From: p.from, Tokens: x.tokens, Rails: x.rails.addresses, Watched: x.cfg.Watched, Final: cursorBlock(p.final), Latest: cursorBlock(p.head.Latest), Version: p.version, Head: p.head.Seq,
 	})
 	if err != nil {
 		return err

@@ -34,7 +34,7 @@ type searches map[schema.Key]*search
 // suspect begins a search for each authorization that a node calls used and the index has no event of.
 func (x *Indexer) suspect(ctx context.Context, used []schema.Question) error {
 	for _, q := range used {
-		k := keyOf(q.ChainID, q.Token, q.Authorizer, q.Nonce)
+		k := schema.Key{ChainID: q.ChainID, Token: q.Token, Method: schema.MethodEIP3009, Authorizer: q.Authorizer, Nonce: q.Nonce}
 		if x.searches[k] != nil {
 			continue
 		}
@@ -66,10 +66,6 @@ func (x *Indexer) resumeSearches(ctx context.Context) error {
 		used = append(used, schema.Question{ChainID: w.ChainID, Token: w.Token, Authorizer: w.Authorizer, Nonce: w.Nonce})
 	}
 	return x.suspect(ctx, used)
-}
-
-func keyOf(chainID uint64, token, authorizer schema.Address, nonce schema.Hash) schema.Key {
-	return schema.Key{ChainID: chainID, Token: token, Method: schema.MethodEIP3009, Authorizer: authorizer, Nonce: nonce}
 }
 
 // knows tells whether a canonical block in the store holds a settlement or a cancellation of the key.
@@ -234,7 +230,11 @@ func (x *Indexer) repair(ctx context.Context, e *evidence, k schema.Key, found *
 		if proofs[i].why != "" {
 			continue
 		}
-		if block := x.evidenceOf(proofs[i].logs, int64(h.Time)); store.lacks(block) {
+		block, err := x.evidenceOf(ctx, proofs[i].logs, int64(h.Time))
+		if err != nil {
+			return err
+		}
+		if store.lacks(block) {
 			e.add(block)
 			e.blocks = append(e.blocks, x.blockRow(h))
 			mended++
@@ -260,7 +260,11 @@ func (x *Indexer) repairFromReceipt(ctx context.Context, e *evidence, h *header,
 	if r == nil || r.BlockHash != h.Hash {
 		return x.rpc.refuse(missingReceipt, "transaction %s has logs in block %s but no receipt there", transaction, h.Hash)
 	}
-	e.add(x.evidenceOfAny(r.Logs, int64(h.Time)))
+	found, err := x.evidenceOfAny(ctx, r.Logs, int64(h.Time))
+	if err != nil {
+		return err
+	}
+	e.add(found)
 	e.transactions = append(e.transactions, r.row(x.cfg.ChainID, int64(h.Time)))
 	e.blocks = append(e.blocks, x.blockRow(h))
 	return nil

@@ -11,7 +11,7 @@ import (
 	"x402audit/schema"
 )
 
-// The events of an EIP-3009 token that are followed, by topic 0.
+// The events of an EIP-3009 token that are followed, by topic 0. Those of the other rails are in permit2.go.
 var (
 	topicTransfer = crypto.Keccak256Hash([]byte("Transfer(address,address,uint256)"))
 	topicUsed     = crypto.Keccak256Hash([]byte("AuthorizationUsed(address,bytes32)"))
@@ -59,27 +59,29 @@ func inChainOrder(a, b chainLog) int {
 type eventKind uint8
 
 const (
-	eventOther eventKind = iota // of a token, but none of the followed three
+	eventOther eventKind = iota // none of the followed ones
 	eventTransfer
 	eventUsed
 	eventCanceled
+	eventSettled     // of a Permit2 proxy
+	eventInvalidated // of Permit2
 )
 
-// event is a log of a token, decoded: what is needed of it, in one value without pointers.
+// event is a followed log, decoded: what is needed of it, in one value without pointers.
 type event struct {
 	blockNumber uint64
 	blockTime   int64 // Unix seconds; 0 when the node does not give it
 	blockHash   schema.Hash
 	transaction schema.Hash
 	txIndex     uint32
-	index       uint32 // counts through the block
-	token       schema.Address
+	index       uint32         // counts through the block
+	token       schema.Address // or the other contract that logged it
 	kind        eventKind
 	whole       bool           // it has the topics and the data of its event
-	from        schema.Address // of a Transfer; the authorizer of the other two
+	from        schema.Address // of a Transfer; otherwise the authorizer
 	to          schema.Address
-	nonce       schema.Hash
-	amount      uint256.Int // atomic units
+	nonce       schema.Hash // of an invalidation: the number of the word of nonces
+	amount      uint256.Int // atomic units; of an invalidation: the mask of nonces in the word
 }
 
 func (e *event) ref() schema.BlockRef {
@@ -136,6 +138,14 @@ func (e *event) read(topics []schema.Hash, data []byte) {
 		}
 		if len(topics) > 2 {
 			e.nonce = topics[2]
+		}
+	case topicSettled, topicSettledWithPermit:
+		e.kind, e.whole = eventSettled, len(topics) == 1 && len(data) == 0
+	case topicInvalidated:
+		e.kind, e.whole = eventInvalidated, len(topics) == 2 && len(data) == 64
+		if e.whole {
+			e.nonce = schema.Hash(data[:32])
+			e.amount.SetBytes32(data[32:])
 		}
 	default:
 		return

@@ -11,13 +11,13 @@ import (
 type paired struct {
 	settlements   []schema.Settlement
 	cancellations []schema.Cancellation
-	transfers     []schema.Transfer // those that no AuthorizationUsed consumed
+	transfers     []schema.Transfer // those that no settlement consumed
 	malformed     int               // Transfers and AuthorizationCanceled without the topics or data of their event
 	sure          bool              // false when logs that were not read could change the pairing
 }
 
-// pair reads the logs of one transaction, in any order, all of a block of one time.
-func pair(chainID uint64, blockTime int64, logs []chainLog, whole bool) paired {
+// pair reads the logs of one transaction, in any order, all of a block of one time. c is its calldata, where a proxy settled in it.
+func pair(r *rails, chainID uint64, blockTime int64, logs []chainLog, whole bool, c *call) paired {
 	events := make([]event, len(logs))
 	for i := range logs {
 		events[i] = decode(&logs[i])
@@ -25,22 +25,28 @@ func pair(chainID uint64, blockTime int64, logs []chainLog, whole bool) paired {
 	}
 	slices.SortFunc(events, func(a, b event) int { return cmp.Compare(a.index, b.index) })
 	p := paired{sure: true}
-	new(pairer).pair(&p, chainID, events, whole)
+	(&pairer{rails: r}).pair(&p, chainID, events, whole, c)
 	return p
 }
 
 // pairer holds what pairing needs for a while, to be used again for the next transaction.
 type pairer struct {
+	rails    *rails
 	next     []int
 	after    map[schema.Address]int
 	consumed []bool
+	paid     []payment
 }
+
+// payment is a settlement and its Transfer among the events of a transaction, by place.
+type payment struct{ settlement, transfer int }
 
 // pair adds what the events of one transaction, ordered by log index, come to. An AuthorizationUsed belongs with the next log of the same token,
 // which must be a Transfer from the authorizer: FiatTokenV2_2 emits the two back to back, and one transaction can carry a
 // thousand of them. whole says that these are all the transaction's logs; otherwise they are the followed events only, and
-// between two of them that are not adjacent a log can hide that is the true next one.
-func (q *pairer) pair(p *paired, chainID uint64, events []event, whole bool) {
+// between two of them that are not adjacent a log can hide that is the true next one. Then the events of proxies get theirs of the Transfers that are left
+// (permit2.go), and the legs come last: what another payment consumed is no leg.
+func (q *pairer) pair(p *paired, chainID uint64, events []event, whole bool, c *call) {
 	if len(events) == 1 && events[0].kind == eventTransfer { // nine transactions of ten
 		p.transfer(chainID, &events[0])
 		return
@@ -49,14 +55,17 @@ func (q *pairer) pair(p *paired, chainID uint64, events []event, whole bool) {
 		return
 	}
 	q.link(events)
+	q.paid = q.paid[:0]
 	next := q.next
 	for i := range events {
 		used := &events[i]
 		switch {
-		case used.kind == eventCanceled && !used.whole:
+		case (used.kind == eventCanceled || used.kind == eventInvalidated) && !used.whole:
 			p.malformed++
 		case used.kind == eventCanceled:
 			p.cancellations = append(p.cancellations, used.cancellation(chainID))
+		case used.kind == eventInvalidated && q.rails.has(used.token):
+			p.cancellations = append(p.cancellations, used.invalidation(chainID))
 		case used.kind == eventUsed:
 			s := used.settlement(chainID)
 			j := next[i]
@@ -65,13 +74,17 @@ func (q *pairer) pair(p *paired, chainID uint64, events []event, whole bool) {
 				transfer := &events[j]
 				q.consumed[j] = true
 				s.TransferIndex, s.To, s.Amount = transfer.index, transfer.to, transfer.amount
-				s.Legs = legs(events, next, j)
+				q.paid = append(q.paid, payment{len(p.settlements), j})
 			}
 			if !whole && (j == 0 || int(events[j].index)-int(used.index) != j-i) {
 				p.sure = false
 			}
 			p.settlements = append(p.settlements, s)
 		}
+	}
+	q.pairPermits(p, chainID, events, c)
+	for _, paid := range q.paid {
+		p.settlements[paid.settlement].Legs = q.legs(events, paid.transfer)
 	}
 	for i := range events {
 		if events[i].kind == eventTransfer && !q.consumed[i] {
@@ -134,11 +147,11 @@ func pairing(used *event, events []event, j int) schema.Pairing {
 }
 
 // legs follows the money of the Transfer at i: Transfers of the token out of its recipient, and out of where those went, up to
-// the token's next AuthorizationUsed.
-func legs(events []event, next []int, i int) []schema.Leg {
+// the token's next AuthorizationUsed or a Transfer of another payment.
+func (q *pairer) legs(events []event, i int) []schema.Leg {
 	var found []schema.Leg
 	var reached map[schema.Address]bool // besides the first recipient
-	for j := next[i]; j != 0 && events[j].kind != eventUsed; j = next[j] {
+	for j := q.next[i]; j != 0 && events[j].kind != eventUsed && !q.consumed[j]; j = q.next[j] {
 		e := &events[j]
 		if e.kind == eventTransfer && e.whole && (e.from == events[i].to || reached[e.from]) {
 			if reached == nil {
@@ -153,7 +166,7 @@ func legs(events []event, next []int, i int) []schema.Leg {
 
 func (e *event) settlement(chainID uint64) schema.Settlement {
 	return schema.Settlement{
-		ChainID: chainID, BlockNumber: e.blockNumber, BlockHash: e.blockHash, BlockTime: e.blockTime,
+		Method: schema.MethodEIP3009, ChainID: chainID, BlockNumber: e.blockNumber, BlockHash: e.blockHash, BlockTime: e.blockTime,
 		Transaction: e.transaction, TxIndex: e.txIndex, LogIndex: e.index,
 		Token: e.token, Authorizer: e.from, Nonce: e.nonce,
 	}
@@ -161,7 +174,7 @@ func (e *event) settlement(chainID uint64) schema.Settlement {
 
 func (e *event) cancellation(chainID uint64) schema.Cancellation {
 	return schema.Cancellation{
-		ChainID: chainID, BlockNumber: e.blockNumber, BlockHash: e.blockHash, BlockTime: e.blockTime,
+		Method: schema.MethodEIP3009, ChainID: chainID, BlockNumber: e.blockNumber, BlockHash: e.blockHash, BlockTime: e.blockTime,
 		Transaction: e.transaction, TxIndex: e.txIndex, LogIndex: e.index,
 		Token: e.token, Authorizer: e.from, Nonce: e.nonce,
 	}

@@ -50,7 +50,7 @@ func TestPair(t *testing.T) {
 	f := func(name string, logs []chainLog, whole, sure bool, want []settled, unpaired ...uint32) {
 		t.Helper()
 		rand.New(rand.NewSource(1)).Shuffle(len(logs), func(i, j int) { logs[i], logs[j] = logs[j], logs[i] })
-		p := pair(8453, 1000, logs, whole)
+		p := pair(new(rails), 8453, 1000, logs, whole, nil)
 		if p.sure != sure {
 			t.Errorf("%s: sure is %v", name, p.sure)
 		}
@@ -128,7 +128,7 @@ func TestPair(t *testing.T) {
 	for n := range uint64(1000) {
 		many = append(many, rpctest.Settle(usdc, rpctest.Addr(n+100), rpctest.Nonce(n), shop, n)...)
 	}
-	p := pair(8453, 1000, inTransaction(0, many...), false)
+	p := pair(new(rails), 8453, 1000, inTransaction(0, many...), false, nil)
 	if len(p.settlements) != 1000 || len(p.transfers) != 0 || !p.sure {
 		t.Fatalf("1000 authorizations: %d settlements, %d transfers left", len(p.settlements), len(p.transfers))
 	}
@@ -140,8 +140,9 @@ func TestPair(t *testing.T) {
 }
 
 func TestPairCancellation(t *testing.T) {
-	p := pair(8453, 1000, inTransaction(4, rpctest.Canceled(usdc, alice, rpctest.Nonce(1))), false)
+	p := pair(new(rails), 8453, 1000, inTransaction(4, rpctest.Canceled(usdc, alice, rpctest.Nonce(1))), false, nil)
 	want := []schema.Cancellation{{
+		Method:  schema.MethodEIP3009,
 		ChainID: 8453, BlockNumber: 7, BlockHash: schema.Hash{7}, BlockTime: 1000, Transaction: schema.Hash{9}, TxIndex: 3, LogIndex: 4,
 		Token: usdc, Authorizer: alice, Nonce: rpctest.Nonce(1),
 	}}
@@ -174,8 +175,8 @@ func anyLogs(t *rapid.T) []chainLog {
 func TestPairConsumesOnce(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		logs := anyLogs(t)
-		p := pair(1, 1, logs, true)
-		if diff := cmp.Diff(p, pair(1, 1, rapid.Permutation(logs).Draw(t, "order"), true), cmp.AllowUnexported(paired{})); diff != "" {
+		p := pair(new(rails), 1, 1, logs, true, nil)
+		if diff := cmp.Diff(p, pair(new(rails), 1, 1, rapid.Permutation(logs).Draw(t, "order"), true, nil), cmp.AllowUnexported(paired{})); diff != "" {
 			t.Fatalf("the order of logs matters: %s", diff)
 		}
 		consumed := map[uint32]int{}
@@ -212,9 +213,9 @@ func TestPairSureIsTrue(t *testing.T) {
 				followed = append(followed, logs[i])
 			}
 		}
-		some, all := pair(1, 1, followed, false), pair(1, 1, logs, true)
+		some, all := pair(new(rails), 1, 1, followed, false, nil), pair(new(rails), 1, 1, logs, true, nil)
 		some.sure, all.sure = true, true
-		if pair(1, 1, followed, false).sure {
+		if pair(new(rails), 1, 1, followed, false, nil).sure {
 			if diff := cmp.Diff(all, some, cmp.AllowUnexported(paired{})); diff != "" {
 				t.Fatal(diff)
 			}

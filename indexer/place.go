@@ -63,6 +63,7 @@ func refOf(b schema.Block) schema.BlockRef {
 type cursor struct {
 	From    uint64           `json:"from"`
 	Tokens  []schema.Address `json:"tokens"`
+	Rails   []schema.Address `json:"rails,omitempty"`   // the other contracts that are followed
 	Watched []schema.Address `json:"watched,omitempty"` // in the watched scope
 	Final   cursorBlock      `json:"final"`
 	Latest  cursorBlock      `json:"latest"`
@@ -196,6 +197,12 @@ func (x *Indexer) follow(known cursor) error {
 		if !slices.Contains(known.Tokens, t) {
 			return sentence{fmt.Sprintf("chain %s: token %s was not followed when this store was filled; leave it out, or give the chain a new store",
 				x.cfg.Name, schema.Hex(t[:])), ErrConfig}
+		}
+	}
+	for _, a := range x.rails.addresses {
+		if !slices.Contains(known.Rails, a) {
+			return sentence{fmt.Sprintf("chain %s: the Permit2 contract %s was not followed when this store was filled; leave it out of permit2_proxies ([] for none), or give the chain a new store",
+				x.cfg.Name, schema.Hex(a[:])), ErrConfig}
 		}
 	}
 	return x.sameScope(known)

@@ -208,14 +208,22 @@ const incidentHole = "index_hole"
 
 // evidenceOf turns all logs of one block into evidence of the followed tokens. Nothing that the pairing could depend on is missing, so that no
 // receipt is asked for.
-func (x *Indexer) evidenceOf(logs []chainLog, blockTime int64) *evidence {
-	return x.evidenceOfAny(x.ofTokens(logs), blockTime)
+func (x *Indexer) evidenceOf(ctx context.Context, logs []chainLog, blockTime int64) (*evidence, error) {
+	e, err := x.evidenceOfAny(ctx, x.followedLogs(logs), blockTime)
+	if err == nil {
+		e.settlements = slices.DeleteFunc(e.settlements, func(s schema.Settlement) bool { return !x.follows[s.Token] })
+	}
+	return e, err
 }
 
 // evidenceOfAny is evidenceOf for all logs of one block or transaction, whatever their token.
-func (x *Indexer) evidenceOfAny(logs []chainLog, blockTime int64) *evidence {
+func (x *Indexer) evidenceOfAny(ctx context.Context, logs []chainLog, blockTime int64) (*evidence, error) {
 	e := new(evidence)
-	for _, p := range x.pairs(logs, blockTime) {
+	all, err := x.pairs(ctx, logs, blockTime)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range all {
 		x.keep(&p, 0, 0)
 		e.settlements = append(e.settlements, p.settlements...)
 		e.cancellations = append(e.cancellations, p.cancellations...)
@@ -227,15 +235,26 @@ func (x *Indexer) evidenceOfAny(logs []chainLog, blockTime int64) *evidence {
 	for i := range e.cancellations {
 		e.touchKey(e.cancellations[i].Key())
 	}
-	return e
+	return e, nil
 }
 
 // pairs pairs all logs of one block, transaction by transaction.
-func (x *Indexer) pairs(logs []chainLog, blockTime int64) []paired {
-	var all []paired
+func (x *Indexer) pairs(ctx context.Context, logs []chainLog, blockTime int64) ([]paired, error) {
 	logs = slices.SortedFunc(slices.Values(logs), inChainOrder)
-	for _, group := range groupBy(logs, func(l *chainLog) schema.Hash { return l.Transaction }) {
-		all = append(all, pair(x.cfg.ChainID, blockTime, group, true))
+	groups := groupBy(logs, func(l *chainLog) schema.Hash { return l.Transaction })
+	var called []inBlock
+	for _, group := range groups {
+		if x.rails.settles(decodeAll(group)) {
+			called = append(called, inBlock{group[0].Transaction, group[0].BlockHash})
+		}
 	}
-	return all
+	calls, err := x.rpc.calls(ctx, called)
+	if err != nil {
+		return nil, err
+	}
+	var all []paired
+	for _, group := range groups {
+		all = append(all, pair(&x.rails, x.cfg.ChainID, blockTime, group, true, calls[group[0].Transaction]))
+	}
+	return all, nil
 }

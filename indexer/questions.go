@@ -15,7 +15,10 @@ import (
 	"x402audit/schema"
 )
 
-var selectorAuthorizationState = crypto.Keccak256([]byte("authorizationState(address,bytes32)"))[:4]
+var (
+	selectorAuthorizationState = crypto.Keccak256([]byte("authorizationState(address,bytes32)"))[:4]
+	selectorNonceBitmap        = crypto.Keccak256([]byte("nonceBitmap(address,uint256)"))[:4]
+)
 
 // asked remembers what was asked about an open question, so that a question that waits for time is not asked at every head.
 type asked map[schema.Question]attempt
@@ -76,7 +79,8 @@ func (x *Indexer) answer(ctx context.Context) (int, error) {
 	if err := x.answerReceipts(ctx, e, x.due(open, schema.WitnessReceipt)); err != nil {
 		return 0, err
 	}
-	if err := x.answerAuthorizations(ctx, e, x.due(open, schema.WitnessAuthorization)); err != nil {
+	states := append(x.due(open, schema.WitnessAuthorization), x.due(open, schema.WitnessPermit2Nonce)...)
+	if err := x.answerAuthorizations(ctx, e, states); err != nil {
 		return 0, err
 	}
 	mended, err := x.search(ctx, e)
@@ -136,6 +140,16 @@ func (x *Indexer) answerReceipts(ctx context.Context, e *evidence, questions []s
 	if err != nil {
 		return err
 	}
+	var called []inBlock
+	for _, r := range receipts {
+		if r != nil && x.rails.settles(decodeAll(r.Logs)) {
+			called = append(called, inBlock{r.Transaction, r.BlockHash})
+		}
+	}
+	calls, err := x.rpc.calls(ctx, called)
+	if err != nil {
+		return err
+	}
 	for i, r := range receipts {
 		q := ask[i]
 		last := attempt{head: x.at.head.Latest.Time}
@@ -150,7 +164,7 @@ func (x *Indexer) answerReceipts(ctx context.Context, e *evidence, questions []s
 			// Not there yet, or in a block that the index has not reached or has on another fork: later.
 		default:
 			last.found = refOf(block)
-			x.keepReceipt(e, r, block)
+			x.keepReceipt(e, r, calls[r.Transaction], block)
 			if block.Number <= x.at.head.Final.Number {
 				x.witness(e, q, schema.AnswerFound)
 			}
@@ -188,13 +202,13 @@ func (x *Indexer) blocksOf(ctx context.Context, receipts []*receipt) (map[uint64
 
 // keepReceipt stores a receipt that was asked for: its transaction, and all settlements in it, most of which following the tokens brings as well.
 // A claim about a token that is not followed, or in the watched scope, is judged by this receipt alone.
-func (x *Indexer) keepReceipt(e *evidence, r *receipt, block schema.Block) {
+func (x *Indexer) keepReceipt(e *evidence, r *receipt, c *call, block schema.Block) {
 	e.transactions = append(e.transactions, r.row(x.cfg.ChainID, block.Time))
 	e.touchTransaction(x.cfg.ChainID, r.Transaction)
 	if block.Number <= x.at.head.Final.Number {
 		e.blocks = append(e.blocks, block) // those above are stored with the window
 	}
-	p := pair(x.cfg.ChainID, block.Time, r.Logs, true)
+	p := pair(&x.rails, x.cfg.ChainID, block.Time, r.Logs, true, c)
 	for _, t := range p.transfers { // a claim may be about a plain Transfer
 		if x.follows[t.Token] {
 			e.transfers = append(e.transfers, t)
@@ -221,7 +235,7 @@ func (e *evidence) touchQuestion(chainID uint64, kind schema.WitnessKind, token,
 		e.touchTransaction(chainID, transaction)
 		return
 	}
-	e.touchKey(schema.Key{ChainID: chainID, Token: token, Method: schema.MethodEIP3009, Authorizer: authorizer, Nonce: nonce})
+	e.touchKey(schema.Key{ChainID: chainID, Token: token, Method: kind.Method(), Authorizer: authorizer, Nonce: nonce})
 }
 
 // touchWitnesses names again what was answered at or above a block.
@@ -233,7 +247,23 @@ func (x *Indexer) touchWitnesses(ctx context.Context, e *evidence, from uint64) 
 		})
 }
 
-// answerAuthorizations asks the tokens for authorizationState(authorizer, nonce).
+// stateCall is authorizationState(authorizer, nonce) of the token, or nonceBitmap(owner, word) of Permit2.
+func stateCall(q schema.Question) map[string]any {
+	to, selector, word := q.Token, selectorAuthorizationState, q.Nonce
+	if q.Kind == schema.WitnessPermit2Nonce {
+		to, selector, word = Permit2, selectorNonceBitmap, schema.Hash{}
+		copy(word[1:], q.Nonce[:31])
+	}
+	return map[string]any{"to": to, "data": hexutil.Bytes(slices.Concat(selector, common.LeftPadBytes(q.Authorizer[:], 32), word[:]))}
+}
+
+// spent reads a word of nonceBitmap: the nonce's last byte numbers its bit.
+func spent(nonce, bitmap schema.Hash) bool {
+	bit := nonce[31]
+	return bitmap[31-bit/8]>>(bit%8)&1 == 1
+}
+
+// answerAuthorizations asks the tokens for authorizationState(authorizer, nonce), and Permit2 for nonceBitmap(owner, word).
 func (x *Indexer) answerAuthorizations(ctx context.Context, e *evidence, questions []schema.Question) error {
 	final, err := x.states(ctx, questions, x.at.head.Final)
 	if err != nil {
@@ -249,7 +279,9 @@ func (x *Indexer) answerAuthorizations(ctx context.Context, e *evidence, questio
 			x.witness(e, q, schema.AnswerUnused)
 		case stateUsed:
 			x.witness(e, q, schema.AnswerUsed)
-			used = append(used, q)
+			if q.Kind == schema.WitnessAuthorization { // no event names a Permit2 nonce that was spent
+				used = append(used, q)
+			}
 		case stateUnknown:
 			pruned = append(pruned, q)
 		}
@@ -287,9 +319,7 @@ func (x *Indexer) states(ctx context.Context, questions []schema.Question, at sc
 		answers := make([]hexutil.Bytes, len(part))
 		elems := make([]rpc.BatchElem, len(part))
 		for i, q := range part {
-			call := map[string]any{"to": q.Token, "data": hexutil.Bytes(slices.Concat(
-				selectorAuthorizationState, common.LeftPadBytes(q.Authorizer[:], 32), q.Nonce[:]))}
-			elems[i] = rpc.BatchElem{Method: "eth_call", Args: []any{call, map[string]any{"blockHash": at.Hash}}, Result: &answers[i]}
+			elems[i] = rpc.BatchElem{Method: "eth_call", Args: []any{stateCall(q), map[string]any{"blockHash": at.Hash}}, Result: &answers[i]}
 		}
 		if err := x.rpc.batch(ctx, elems, false); err != nil {
 			return nil, err
@@ -297,10 +327,14 @@ func (x *Indexer) states(ctx context.Context, questions []schema.Question, at sc
 		for i, elem := range elems {
 			switch {
 			case elem.Error != nil:
-				x.log.Debug("authorizationState is not to be had", "block", at.Number, "err", x.rpc.said(elem))
+				x.log.Debug("the state of an authorization is not to be had", "kind", part[i].Kind, "block", at.Number, "err", x.rpc.said(elem))
 				states = append(states, stateUnknown)
 			case len(answers[i]) != 32:
-				states = append(states, stateUnknown) // no EIP-3009 token at this address, or not yet
+				states = append(states, stateUnknown) // no such contract at this address, or not yet
+			case part[i].Kind == schema.WitnessPermit2Nonce && spent(part[i].Nonce, schema.Hash(answers[i])):
+				states = append(states, stateUsed)
+			case part[i].Kind == schema.WitnessPermit2Nonce:
+				states = append(states, stateUnused)
 			case common.BytesToHash(answers[i]) == schema.Hash{}:
 				states = append(states, stateUnused)
 			default:

@@ -449,7 +449,9 @@ func (c *client) receipts(ctx context.Context, hashes []schema.Hash) ([]*receipt
 	return all, nil
 }
 
-// logFilter is the part of an eth_getLogs filter that never changes: followed events of followed tokens.
-func logFilter(tokens []schema.Address) map[string]any {
-	return map[string]any{"address": tokens, "topics": [][]schema.Hash{followedTopics}}
+// logFilter is the part of an eth_getLogs filter that never changes: followed events of followed contracts.
+func (x *Indexer) logFilter() map[string]any {
+	return map[string]any{
+		"address": slices.Concat(x.tokens, x.rails.addresses), "topics": [][]schema.Hash{slices.Concat(followedTopics, x.rails.topics())},
+	}
 }

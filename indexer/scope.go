@@ -22,7 +22,7 @@ func (x *Indexer) watching() bool { return len(x.cfg.Watched) > 0 }
 // rangeFilters are the eth_getLogs filters with which a range is read, but for its ends.
 func (x *Indexer) rangeFilters() []map[string]any {
 	if !x.watching() {
-		return []map[string]any{logFilter(x.tokens)}
+		return []map[string]any{x.logFilter()}
 	}
 	words := make([]schema.Hash, len(x.cfg.Watched))
 	for i, a := range x.cfg.Watched {
@@ -60,7 +60,7 @@ func (x *Indexer) widen(ctx context.Context, found eventLogs) (eventLogs, error)
 		answers := make([]eventLogs, len(part))
 		elems := make([]rpc.BatchElem, len(part))
 		for i, b := range part {
-			filter := logFilter(x.tokens)
+			filter := x.logFilter()
 			filter["blockHash"] = b.Hash
 			elems[i] = rpc.BatchElem{Method: "eth_getLogs", Args: []any{filter}, Result: &answers[i]}
 		}

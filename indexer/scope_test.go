@@ -96,7 +96,7 @@ func TestWatchedScope(t *testing.T) {
 			w.answer(3)
 			payments := w.payments()
 			for i, found := range []bool{true, true, false} {
-				k := keyOf(w.id, usdc, questions[i].Authorizer, questions[i].Nonce)
+				k := schema.Key{ChainID: w.id, Token: usdc, Method: schema.MethodEIP3009, Authorizer: questions[i].Authorizer, Nonce: questions[i].Nonce}
 				if (len(payments[k]) == 1) != found {
 					t.Errorf("payment %s: %v, want it found: %v", k.ID(), payments[k], found)
 				}

@@ -133,7 +133,12 @@ func (x *Indexer) verify(ctx context.Context, v *Verification, low, high uint64,
 		}
 		v.Proved++
 		chain.blocks[uint64(h.Number)] = h.Hash
-		for _, p := range x.pairs(x.ofTokens(proofs[i].logs), int64(h.Time)) {
+		pairs, err := x.pairs(ctx, x.followedLogs(proofs[i].logs), int64(h.Time))
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range pairs {
+			p = x.followed(p)
 			chain.take(&p)
 			x.noteScope(chain, &p)
 		}
@@ -195,12 +200,10 @@ func (x *Indexer) stored(ctx context.Context, low, high uint64, proved map[uint6
 	}
 	const between = "FINAL WHERE chain_id = {chain:UInt64} AND block_number BETWEEN {low:UInt64} AND {high:UInt64}"
 	params := clickhouse.Parameters{"chain": x.chainParam(), "low": strconv.FormatUint(low, 10), "high": strconv.FormatUint(high, 10)}
-	counts := func(number uint64, hash schema.Hash, token schema.Address) bool {
-		return x.follows[token] && proved[number] == hash && s.blocks[number] == hash
-	}
+	in := func(number uint64, hash schema.Hash) bool { return proved[number] == hash && s.blocks[number] == hash }
 	var p paired
 	if err := schema.Settlements.Each(ctx, x.store, between, params, func(r *schema.Settlement) error {
-		if counts(r.BlockNumber, r.BlockHash, r.Token) {
+		if x.follows[r.Token] && in(r.BlockNumber, r.BlockHash) && x.ofRail(r.Method) {
 			p.settlements = append(p.settlements, *r)
 		}
 		return nil
@@ -208,7 +211,7 @@ func (x *Indexer) stored(ctx context.Context, low, high uint64, proved map[uint6
 		return nil, err
 	}
 	if err := schema.Cancellations.Each(ctx, x.store, between, params, func(r *schema.Cancellation) error {
-		if counts(r.BlockNumber, r.BlockHash, r.Token) {
+		if (x.follows[r.Token] || r.Method == schema.MethodPermit2) && in(r.BlockNumber, r.BlockHash) && x.ofRail(r.Method) {
 			p.cancellations = append(p.cancellations, *r)
 		}
 		return nil
@@ -216,13 +219,18 @@ func (x *Indexer) stored(ctx context.Context, low, high uint64, proved map[uint6
 		return nil, err
 	}
 	err = schema.Transfers.Each(ctx, x.store, between, params, func(r *schema.Transfer) error {
-		if counts(r.BlockNumber, r.BlockHash, r.Token) {
+		if x.follows[r.Token] && in(r.BlockNumber, r.BlockHash) {
 			p.transfers = append(p.transfers, *r)
 		}
 		return nil
 	})
 	s.take(&p)
 	return s, err
+}
+
+// ofRail holds for what the configuration reads: a store can hold more, from a time when more was.
+func (x *Indexer) ofRail(m schema.Method) bool {
+	return m != schema.MethodPermit2 || x.rails.has(Permit2)
 }
 
 // compareSides lists what chain and store have otherwise. Transfers that the configuration does not keep may be in the store or not.

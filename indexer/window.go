@@ -90,7 +90,7 @@ func (x *Indexer) logsOf(ctx context.Context, blocks []*header) ([][]chainLog, e
 	answers := make([][]chainLog, len(blocks))
 	elems := make([]rpc.BatchElem, len(blocks))
 	for i, b := range blocks {
-		filter := logFilter(x.tokens)
+		filter := x.logFilter()
 		filter["blockHash"] = b.Hash
 		elems[i] = rpc.BatchElem{Method: "eth_getLogs", Args: []any{filter}, Result: &answers[i]}
 	}
@@ -122,19 +122,13 @@ func withoutRemoved(logs []chainLog) []chainLog {
 	return kept
 }
 
-// mayHold asks the header's bloom for a followed token and a followed event. On busy blocks it can say yes to what is not there.
+// mayHold asks the header's bloom for a followed contract and a followed event of it. On busy blocks it can say yes to what is not there.
 func (x *Indexer) mayHold(bloom types.Bloom) bool {
-	for _, token := range x.tokens {
-		if !bloom.Test(token[:]) {
-			continue
-		}
-		for _, topic := range followedTopics {
-			if bloom.Test(topic[:]) {
-				return true
-			}
-		}
+	any := func(addresses []schema.Address, topics []schema.Hash) bool {
+		return slices.ContainsFunc(addresses, func(a schema.Address) bool { return bloom.Test(a[:]) }) &&
+			slices.ContainsFunc(topics, func(t schema.Hash) bool { return bloom.Test(t[:]) })
 	}
-	return false
+	return any(x.tokens, followedTopics) || any(x.rails.addresses, x.rails.topics())
 }
 
 // confirmEmpty asks for all logs of a block that answered with no followed one, though its bloom speaks for one: nodes are known to
@@ -179,7 +173,7 @@ func (x *Indexer) confirmEmpty(ctx context.Context, b *header) error {
 }
 
 func (x *Indexer) isFollowed(l *chainLog) bool {
-	return x.follows[l.Address] && decode(l).kind != eventOther
+	return (x.follows[l.Address] || x.rails.has(l.Address)) && decode(l).kind != eventOther
 }
 
 // check refuses logs that were not asked for, stand twice, or contradict a header. end is the header of block high, when known.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -88,8 +89,14 @@ func (a *Auditor) load(ctx context.Context, s *scope, asof match.AsOf) (match.Ev
 		}
 	}
 	l.ev.Settlements = settlements
+	plain := maps.Clone(shared) // a Permit2 payment that was not read as one is a Transfer
+	for _, c := range keyed {
+		if c.Key.Method == schema.MethodPermit2 && c.Transaction != (schema.Hash{}) {
+			plain[place{c.Key.ChainID, c.Transaction}] = true
+		}
+	}
 	l.together(
-		func() { l.ev.Transfers = l.transfers(shared) },
+		func() { l.ev.Transfers = l.transfers(plain) },
 		func() { l.claims(claims) },
 		func() { l.transactions(txs) },
 		func() { l.witnesses(payers, txs) },
@@ -189,7 +196,7 @@ func (l *loader) transactions(txs map[place]bool) {
 
 func (l *loader) witnesses(payers []string, txs map[place]bool) {
 	l.ev.Witnesses = append(
-		in(l, schema.Witnesses, "FINAL", "kind = 'authorization_state' AND authorizer IN", payers, ""),
+		in(l, schema.Witnesses, "FINAL", "kind IN ('authorization_state', 'permit2_nonce') AND authorizer IN", payers, ""),
 		in(l, schema.Witnesses, "FINAL", "kind = 'receipt' AND transaction IN", hashes(txsOf(txs)), "")...)
 }
 

@@ -15,28 +15,32 @@ type Block struct {
 	Version   uint64 // rises with each change of Canonical
 }
 
-// Settlement is one AuthorizationUsed (EIP-3009) with the Transfer that belongs to it.
+// Settlement is one authorization that was spent, with the Transfer that belongs to it: an AuthorizationUsed of the token (EIP-3009), or a Settled or
+// SettledWithPermit of an x402 proxy (Permit2), whose owner, nonce and terms stand in the transaction's calldata alone.
 type Settlement struct {
+	Method        Method // eip3009 or permit2; empty is eip3009
 	ChainID       uint64
 	BlockNumber   uint64
 	BlockHash     Hash
 	BlockTime     int64 // Unix seconds
 	Transaction   Hash
 	TxIndex       uint32
-	LogIndex      uint32 // of the AuthorizationUsed
+	LogIndex      uint32 // of the AuthorizationUsed, or of the proxy's event
 	Token         Address
 	Authorizer    Address
-	Nonce         Hash
+	Nonce         Hash // of a call that could not be read: LogNonce
 	Pairing       Pairing
 	TransferIndex uint32      // log index of the Transfer, when paired
 	To            Address     // recipient of the Transfer, when paired
 	Amount        uint256.Int // gross, atomic units, when paired
-	Legs          []Leg       // Transfers chained from the recipient in the same transaction, before the next AuthorizationUsed
+	Legs          []Leg       // Transfers chained from the recipient in the same transaction, before the next settlement
+	Scheme        string      // of a Permit2 call that was read: exact or upto
+	Permitted     uint256.Int // of a Permit2 call that was read: what the payer signed, atomic units; the amount is at most that
 }
 
 // Key is the settlement's payment key.
 func (s *Settlement) Key() Key {
-	return Key{s.ChainID, s.Token, MethodEIP3009, s.Authorizer, s.Nonce}
+	return Key{s.ChainID, s.Token, s.Method.orEIP3009(), s.Authorizer, s.Nonce}
 }
 
 // Leg is one onward Transfer of a settlement: a router's fee, or what reached the merchant.
@@ -46,8 +50,9 @@ type Leg struct {
 	LogIndex uint32
 }
 
-// Cancellation is one AuthorizationCanceled (EIP-3009). It moves no tokens.
+// Cancellation is one AuthorizationCanceled (EIP-3009), or one UnorderedNonceInvalidation (Permit2). It moves no tokens.
 type Cancellation struct {
+	Method      Method // eip3009 or permit2; empty is eip3009
 	ChainID     uint64
 	BlockNumber uint64
 	BlockHash   Hash
@@ -55,17 +60,27 @@ type Cancellation struct {
 	Transaction Hash
 	TxIndex     uint32
 	LogIndex    uint32
-	Token       Address
+	Token       Address // zero of Permit2, whose nonces belong to no token
 	Authorizer  Address
-	Nonce       Hash
+	Nonce       Hash        // of Permit2: the number of the word of 256 nonces
+	Mask        uint256.Int // of Permit2: which nonces of the word
 }
 
-// Key is the payment key that was cancelled.
+// Key is the payment key that was cancelled; of Permit2 it names the word, and so nobody's payment.
 func (c *Cancellation) Key() Key {
-	return Key{c.ChainID, c.Token, MethodEIP3009, c.Authorizer, c.Nonce}
+	return Key{c.ChainID, c.Token, c.Method.orEIP3009(), c.Authorizer, c.Nonce}
 }
 
-// Transfer is a Transfer of a followed token that no AuthorizationUsed consumed.
+// Cancels holds when it takes back the authorization of a payment.
+func (c *Cancellation) Cancels(k Key) bool {
+	if c.Method != MethodPermit2 {
+		return c.Key() == k
+	}
+	bit := new(uint256.Int).Lsh(uint256.NewInt(1), uint(k.Nonce[31]))
+	return c.Key() == k.Word() && !bit.And(bit, &c.Mask).IsZero()
+}
+
+// Transfer is a Transfer of a followed token that no settlement consumed.
 type Transfer struct {
 	ChainID     uint64
 	BlockNumber uint64
@@ -101,6 +116,8 @@ type WitnessKind string
 const (
 	// WitnessAuthorization asks authorizationState(authorizer, nonce): unused, or used or cancelled.
 	WitnessAuthorization WitnessKind = "authorization_state"
+	// WitnessPermit2Nonce asks nonceBitmap(owner, word) of Permit2: unused, or used or invalidated.
+	WitnessPermit2Nonce WitnessKind = "permit2_nonce"
 	// WitnessReceipt asks for a transaction's receipt.
 	WitnessReceipt WitnessKind = "receipt"
 )
@@ -117,7 +134,7 @@ const (
 type Witness struct {
 	ChainID     uint64
 	Kind        WitnessKind
-	Token       Address // of an authorization
+	Token       Address // of an authorization; of Permit2's the key's, which the answer does not depend on
 	Authorizer  Address
 	Nonce       Hash
 	Transaction Hash // of a receipt
@@ -126,6 +143,19 @@ type Witness struct {
 	BlockHash   Hash
 	BlockTime   int64 // Unix seconds
 	Endpoint    string
+}
+
+// Key is the payment key of the authorization that was asked about.
+func (w *Witness) Key() Key {
+	return Key{w.ChainID, w.Token, w.Kind.Method(), w.Authorizer, w.Nonce}
+}
+
+// Method is that of the authorizations whose state a question of the kind asks for.
+func (k WitnessKind) Method() Method {
+	if k == WitnessPermit2Nonce {
+		return MethodPermit2
+	}
+	return MethodEIP3009
 }
 
 // Position is where a record stands in a source: a followed or imported file, counted from its start.

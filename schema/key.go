@@ -3,6 +3,7 @@ package schema
 import (
 	"bytes"
 	"cmp"
+	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/dchest/siphash"
 	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/crypto"
 )
 
 // Address and Hash are 20 and 32 bytes; they are written as lower-case hex at the edges only.
@@ -30,6 +32,14 @@ const (
 	MethodGateway  Method = "gateway"  // nonce: keccak(gateway id)
 	MethodClaim    Method = "claim"    // nonce: the content hash of a keyless claim that found no payment
 )
+
+// orEIP3009 is the method of evidence that names none.
+func (m Method) orEIP3009() Method {
+	if m == "" {
+		return MethodEIP3009
+	}
+	return m
+}
 
 // Key is the identity of a payment. A nonce is unique only per chain, token and authorizer (EIP-3009), and one
 // transaction can carry a thousand authorizations, so nothing shorter will do.
@@ -59,6 +69,12 @@ func (k Key) ID() string {
 // PID is sipHash64(payment_id), as ClickHouse computes it; it leads the sorting key of every table that is looked up by payment.
 func (k Key) PID() uint64 { return siphash.Hash(0, 0, []byte(k.ID())) }
 
+// Word is the key under which the cancellations of a Permit2 payment are stored: Permit2 keeps nonces by 256 to a word, for all tokens together.
+func (k Key) Word() Key {
+	k.Token, k.Nonce = Address{}, Hash(append([]byte{0}, k.Nonce[:31]...))
+	return k
+}
+
 // Compare orders keys as their payment_ids are ordered, byte by byte.
 func (k Key) Compare(o Key) int {
 	if k.ChainID != o.ChainID {
@@ -71,6 +87,12 @@ func (k Key) Compare(o Key) int {
 
 // ErrPaymentID is what ParseKey answers for a text that is no payment_id.
 var ErrPaymentID = errors.New("not a payment_id (chain id:token:method:authorizer:nonce)")
+
+// LogNonce stands for the nonce of a settlement whose authorization is not known, and is the nonce of a plain Transfer: keccak(transaction hash, log index as
+// four bytes).
+func LogNonce(transaction Hash, logIndex uint32) Hash {
+	return crypto.Keccak256Hash(transaction[:], binary.BigEndian.AppendUint32(nil, logIndex))
+}
 
 // ParseKey reads a payment_id.
 func ParseKey(id string) (Key, error) {

@@ -21,6 +21,7 @@ var (
 
 	Settlements = Table[Settlement]{"settlements", []column[Settlement]{
 		derive("pid", func(r *Settlement) uint64 { return r.Key().PID() }),
+		word("method", func(r *Settlement) *Method { return &r.Method }),
 		plain("chain_id", func(r *Settlement) *uint64 { return &r.ChainID }),
 		plain("block_number", func(r *Settlement) *uint64 { return &r.BlockNumber }),
 		plain("block_hash", func(r *Settlement) *Hash { return &r.BlockHash }),
@@ -39,10 +40,13 @@ var (
 		legs("leg_to", func(l *Leg) string { return string(l.To[:]) }, func(l *Leg, v string) { copy(l.To[:], v) }),
 		legs("leg_amount", func(l *Leg) *big.Int { return l.Amount.ToBig() }, func(l *Leg, v *big.Int) { l.Amount.SetFromBig(v) }),
 		legs("leg_index", func(l *Leg) uint32 { return l.LogIndex }, func(l *Leg, v uint32) { l.LogIndex = v }),
+		plain("scheme", func(r *Settlement) *string { return &r.Scheme }),
+		units("permitted", func(r *Settlement) *uint256.Int { return &r.Permitted }),
 	}}
 
 	Cancellations = Table[Cancellation]{"cancellations", []column[Cancellation]{
 		derive("pid", func(r *Cancellation) uint64 { return r.Key().PID() }),
+		word("method", func(r *Cancellation) *Method { return &r.Method }),
 		plain("chain_id", func(r *Cancellation) *uint64 { return &r.ChainID }),
 		plain("block_number", func(r *Cancellation) *uint64 { return &r.BlockNumber }),
 		plain("block_hash", func(r *Cancellation) *Hash { return &r.BlockHash }),
@@ -53,6 +57,7 @@ var (
 		plain("token", func(r *Cancellation) *Address { return &r.Token }),
 		plain("authorizer", func(r *Cancellation) *Address { return &r.Authorizer }),
 		plain("nonce", func(r *Cancellation) *Hash { return &r.Nonce }),
+		units("mask", func(r *Cancellation) *uint256.Int { return &r.Mask }),
 	}}
 
 	Transfers = Table[Transfer]{"transfers", []column[Transfer]{
@@ -87,9 +92,7 @@ var (
 	}}
 
 	Witnesses = Table[Witness]{"witnesses", []column[Witness]{
-		derive("pid", func(r *Witness) uint64 {
-			return Key{r.ChainID, r.Token, MethodEIP3009, r.Authorizer, r.Nonce}.PID()
-		}),
+		derive("pid", func(r *Witness) uint64 { return r.Key().PID() }),
 		plain("chain_id", func(r *Witness) *uint64 { return &r.ChainID }),
 		word("kind", func(r *Witness) *WitnessKind { return &r.Kind }),
 		plain("token", func(r *Witness) *Address { return &r.Token }),

@@ -97,16 +97,17 @@ const (
 	ErrorUnknown           ErrorClass = "unknown"
 )
 
-// Pairing says whether an AuthorizationUsed has its own Transfer: the next log of the same token in the same
-// transaction, from the authorizer, consumed once.
+// Pairing says whether an authorization that was spent has its own Transfer. Of an AuthorizationUsed it is the next log of the same token in the same
+// transaction, from the authorizer; of a proxy's event the last before it that the call asked for. Each Transfer is consumed once.
 type Pairing string
 
 const (
 	Paired               Pairing = "paired"
-	PairingNoTransfer    Pairing = "no_transfer"    // no further log of the token in the transaction
+	PairingNoTransfer    Pairing = "no_transfer"    // no further log of the token in the transaction; no Transfer that the call asked for
 	PairingOtherLog      Pairing = "other_log"      // the next log of the token is not a Transfer
 	PairingOtherSender   Pairing = "other_sender"   // it is a Transfer, but not from the authorizer
 	PairingMalformedLogs Pairing = "malformed_logs" // a log without the topics or data of its event
+	PairingUnreadCall    Pairing = "unread_call"    // a proxy was called by another contract: whose authorization it spent is not known
 )
 
 // Severity of a finding.

@@ -201,15 +201,17 @@ func (s *story) onChain(ctx context.Context) error {
 		return err
 	}
 	s.settlements = of(s.key, settlements, (*schema.Settlement).Key)
-	cancellations, err := schema.Cancellations.Select(ctx, s.books.store, byPID, pid)
+	canceled := s.key
+	if s.key.Method == schema.MethodPermit2 {
+		canceled = s.key.Word()
+	}
+	cancellations, err := schema.Cancellations.Select(ctx, s.books.store, byPID, params("pid", canceled.PID()))
 	if err != nil {
 		return err
 	}
-	s.cancellations = of(s.key, cancellations, (*schema.Cancellation).Key)
+	s.cancellations = slices.DeleteFunc(cancellations, func(c schema.Cancellation) bool { return !c.Cancels(s.key) })
 	witnesses, err := schema.Witnesses.Select(ctx, s.books.store, byPID, pid)
-	s.witnesses = of(s.key, witnesses, func(w *schema.Witness) schema.Key {
-		return schema.Key{ChainID: w.ChainID, Token: w.Token, Method: s.key.Method, Authorizer: w.Authorizer, Nonce: w.Nonce}
-	})
+	s.witnesses = of(s.key, witnesses, (*schema.Witness).Key)
 	return err
 }
 

@@ -155,8 +155,13 @@ func (s *story) settled(x *schema.Settlement) event {
 	}
 	if x.Pairing == schema.Paired {
 		e.add("%s: %s to %s%s", what, s.currency.money(schema.Of(x.Amount)), schema.Hex(x.To[:]), s.owner(x.To))
+	} else if x.Pairing == schema.PairingUnreadCall {
+		e.add("%s: %s to %s%s by another contract's call of a Permit2 proxy, which hides whose permit it spent", what, s.currency.money(schema.Of(x.Amount)), schema.Hex(x.To[:]), s.owner(x.To))
 	} else {
 		e.add("%s: the authorization was used, but no Transfer is paired with it (%s)", what, x.Pairing)
+	}
+	if x.Scheme == "upto" {
+		e.add("of the %s that the payer permitted", s.currency.money(schema.Of(x.Permitted)))
 	}
 	for _, l := range x.Legs {
 		e.add("of which %s went on from %s to %s%s (log %d)", s.currency.money(schema.Of(l.Amount)), schema.Hex(l.From[:]), schema.Hex(l.To[:]), s.owner(l.To), l.LogIndex)
@@ -386,7 +391,7 @@ var rungs = map[schema.Rung]string{
 
 // details are what a verdict's detail means.
 var details = map[string]string{
-	match.DetailPairing:         "the use of the authorization has no Transfer of its own",
+	match.DetailPairing:         "the use of the authorization has no Transfer of its own, or the Transfer no authorization that is known",
 	match.DetailUsedAndCanceled: "the chain has both a use and a cancellation",
 	match.DetailCandidates:      "a claim fits several settlements",
 	match.DetailFee:             "the stated amount is what reached the payTo after a fee",

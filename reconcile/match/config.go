@@ -23,8 +23,9 @@ type Config struct {
 
 // Chain is one followed chain.
 type Chain struct {
-	Name   string
-	Tokens map[schema.Address]Token
+	Name    string
+	Tokens  map[schema.Address]Token
+	Permit2 bool // its proxies are followed
 }
 
 // Token is one followed token.

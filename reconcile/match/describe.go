@@ -14,6 +14,9 @@ func (j *judge) describe(c *Case) {
 	p.Claims = uint32(len(c.Claims))
 	p.Resource, p.ResourceProvenance = attribute(c.Claims, agrees, j.cfg.Hosts)
 	p.Scheme = "exact"
+	if s != nil && s.Scheme != "" {
+		p.Scheme = s.Scheme
+	}
 	for i := range c.Claims {
 		if t := c.Claims[i].EventTime; t != 0 && (p.FirstSeen == 0 || t < p.FirstSeen) {
 			p.FirstSeen = t
@@ -56,7 +59,7 @@ func (j *judge) describe(c *Case) {
 	if t := s.BlockTime * 1000; p.FirstSeen == 0 || t < p.FirstSeen {
 		p.FirstSeen = t
 	}
-	if s.Pairing == schema.Paired {
+	if moved(s) {
 		stated := schema.Address{}
 		if c.Lead != nil {
 			stated = c.Lead.PayTo

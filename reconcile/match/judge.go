@@ -42,9 +42,10 @@ type judge struct {
 	candidates    map[schema.Key]bool                 // keys that share an undecided claim
 	dead          map[schema.Key][]*schema.Settlement // in blocks that are canonical no more
 	cancellations map[schema.Key]*schema.Cancellation
-	inTransaction map[place][]*schema.Settlement // of the transactions that are named by keyless claims and by claims without a settlement
-	calls         numbers[place]                 // transactions whose receipts are known
-	receipts      []*schema.Transaction          // by their number
+	inTransaction map[place][]*schema.Settlement        // of the transactions that are named by keyless claims and by claims without a settlement
+	calls         numbers[place]                        // transactions whose receipts are known
+	receipts      []*schema.Transaction                 // by their number
+	invalidations map[schema.Key][]*schema.Cancellation // of Permit2, by word of nonces
 	witnesses     map[schema.Key][]*schema.Witness
 	unknownTx     map[place]int64 // time of the latest final block at which a node did not know the transaction
 	receiptRead   map[place]bool  // transactions in final blocks whose receipts were asked for
@@ -61,6 +62,7 @@ func Judge(ev *Evidence, cfg *Config) Result {
 		candidates:    map[schema.Key]bool{},
 		dead:          map[schema.Key][]*schema.Settlement{},
 		cancellations: map[schema.Key]*schema.Cancellation{},
+		invalidations: map[schema.Key][]*schema.Cancellation{},
 		inTransaction: map[place][]*schema.Settlement{},
 		calls:         newNumbers[place](len(ev.Transactions)),
 		receipts:      make([]*schema.Transaction, 0, len(ev.Transactions)),
@@ -194,7 +196,9 @@ func (j *judge) layOutChain() {
 	}
 	for i := range j.ev.Cancellations {
 		if c := &j.ev.Cancellations[i]; j.ev.Canonical[c.BlockHash] {
-			if was := j.cancellations[c.Key()]; was == nil || c.BlockNumber < was.BlockNumber {
+			if c.Method == schema.MethodPermit2 {
+				j.invalidations[c.Key()] = append(j.invalidations[c.Key()], c)
+			} else if was := j.cancellations[c.Key()]; was == nil || c.BlockNumber < was.BlockNumber {
 				j.cancellations[c.Key()] = c
 			}
 		}
@@ -202,9 +206,8 @@ func (j *judge) layOutChain() {
 	for i := range j.ev.Witnesses {
 		w := &j.ev.Witnesses[i]
 		switch w.Kind {
-		case schema.WitnessAuthorization:
-			k := schema.Key{ChainID: w.ChainID, Token: w.Token, Method: schema.MethodEIP3009, Authorizer: w.Authorizer, Nonce: w.Nonce}
-			j.witnesses[k] = append(j.witnesses[k], w)
+		case schema.WitnessAuthorization, schema.WitnessPermit2Nonce:
+			j.witnesses[w.Key()] = append(j.witnesses[w.Key()], w)
 		case schema.WitnessReceipt:
 			p := place{w.ChainID, w.Transaction}
 			switch w.Answer {

@@ -92,7 +92,7 @@ func ownKey(c *Claim) schema.Key {
 
 // fits holds when a settlement contradicts nothing that a keyless claim states.
 func fits(c *Claim, s *schema.Settlement) bool {
-	if s.Pairing != schema.Paired {
+	if !moved(s) {
 		return false
 	}
 	if c.Key.Token != (schema.Address{}) && c.Key.Token != s.Token {

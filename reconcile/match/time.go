@@ -78,7 +78,8 @@ func (j *judge) logPatience(settledAt int64) int64 {
 }
 
 // absence proves that nothing settled under a key: authorizationState answered false at a final block past the deadline, which speaks for all history; else
-// every block since one hour before the earliest evidence was read. A node that knows of a use the index lacks proves nothing.
+// every block since one hour before the earliest evidence was read. A node that knows of a use the index lacks proves nothing. Of Permit2 nonceBitmap answers
+// the same for all proxies and history; nothing else does.
 func (j *judge) absence(key schema.Key, claims []*Claim, deadline int64) (proved bool, detail string) {
 	head := j.ev.AsOf.Heads[key.ChainID]
 	if head.Final.Time < deadline {
@@ -95,6 +96,9 @@ func (j *judge) absence(key schema.Key, claims []*Claim, deadline int64) (proved
 	}
 	if used {
 		return false, DetailIndexHole
+	}
+	if key.Method == schema.MethodPermit2 {
+		return false, "" // blocks show what went through the proxies that are followed, and the payer may have signed for another
 	}
 	since, covered := j.ev.AsOf.CoveredSince[key.ChainID]
 	earliest := int64(0)

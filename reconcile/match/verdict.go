@@ -8,7 +8,7 @@ import (
 
 // Details of verdicts.
 const (
-	DetailPairing         = "pairing"           // the AuthorizationUsed has no Transfer of its own
+	DetailPairing         = "pairing"           // the AuthorizationUsed has no Transfer of its own, or a proxy was called in a way that hides whose permit it spent
 	DetailUsedAndCanceled = "used_and_canceled" // both events exist for one nonce
 	DetailCandidates      = "candidates"        // a claim fits several settlements
 	DetailFee             = "fee"               // what reached the payTo equals what is stated
@@ -22,7 +22,7 @@ const (
 	DetailNoTransfer      = "no_transfer"       // the named transaction succeeded and holds no settlement of this payment
 	DetailPlainTransfer   = "plain_transfer"    // the named transaction holds a plain Transfer, which this version does not judge
 	DetailSenderUnread    = "sender_unread"     // the sender that decides whether it is ours has not been read yet
-	DetailRailUnread      = "rail_unread"       // the chain side of its rail (Permit2, channels, gateways) is not read: nothing can be called absent
+	DetailRailUnread      = "rail_unread"       // the chain side of its rail (channels, gateways, Permit2 without its proxies) is not read: nothing can be called absent
 )
 
 // judge gives the payment of one number its verdict: the lines of the closed list in their order, the first that holds. ok is false for what is foreign, or
@@ -35,6 +35,9 @@ func (j *judge) judge(n int32, c *Case) (ok bool) {
 	p := &c.Payment
 	p.Key, p.Decimals, p.Kind, p.Finality, p.RuleVersion = k, token.Decimals, schema.KindCharge, schema.FinalityNone, RuleVersion
 	c.Cancellation = j.cancellations[k]
+	if k.Method == schema.MethodPermit2 {
+		c.Cancellation = j.takenBack(k, j.settlements.at(n))
+	}
 
 	if ss := j.settlements.at(n); len(ss) > 0 {
 		c.Settlement = ss[0]
@@ -236,7 +239,7 @@ func (j *judge) unsettled(c *Case) {
 			return
 		}
 	}
-	if !readable(k) {
+	if !j.readable(k) {
 		j.call(c, schema.Pending, DetailRailUnread)
 		return
 	}
@@ -303,7 +306,10 @@ func (j *judge) namedTransactions(c *Case, deadline int64) (v schema.Verdict, de
 			c.Payment.Waits.Final = t.BlockNumber
 		case !t.Succeeded:
 			return schema.Reverted, "", true
-		case !readable(k):
+		case !j.readable(k):
+		case j.spentUnread(k, t, c.Claims[i]):
+			j.askAbsence(k, c.Claims, deadline)
+			return schema.Ambiguous, DetailPairing, true
 		case k.Method == schema.MethodClaim && j.paysPlainly(t, c.Claims[i]):
 			c.Payment.Detail = DetailPlainTransfer
 			return "", "", false
@@ -317,10 +323,16 @@ func (j *judge) namedTransactions(c *Case, deadline int64) (v schema.Verdict, de
 	return "", "", false
 }
 
-// readable holds for payments whose settlement the index would show: EIP-3009 authorizations, and claims that state no nonce. What it does not read cannot be
-// called absent.
-func readable(k schema.Key) bool {
-	return k.Method == schema.MethodEIP3009 || k.Method == schema.MethodClaim
+// readable holds for payments whose settlement the index would show: EIP-3009 authorizations, Permit2 where its proxies are followed, and claims that state no
+// nonce. What it does not read cannot be called absent.
+func (j *judge) readable(k schema.Key) bool {
+	switch k.Method {
+	case schema.MethodEIP3009, schema.MethodClaim:
+		return true
+	case schema.MethodPermit2:
+		return j.cfg.Chains[k.ChainID].Permit2
+	}
+	return false
 }
 
 // readWhole holds when all settlements of a transaction are known, whatever blocks were read: who stores one of them stores all, and a receipt that was
@@ -373,9 +385,15 @@ func (j *judge) keylessAbsence(c *Case, deadline int64) (proved bool, detail str
 
 // askAbsence asks a node whether the authorization was used, at a final block past the deadline.
 func (j *judge) askAbsence(k schema.Key, claims []*Claim, deadline int64) {
-	if k.Method == schema.MethodEIP3009 {
-		j.ask(schema.Question{ChainID: k.ChainID, Kind: schema.WitnessAuthorization, Token: k.Token, Authorizer: k.Authorizer, Nonce: k.Nonce, NotBefore: deadline})
+	kind := schema.WitnessAuthorization
+	switch k.Method {
+	case schema.MethodEIP3009:
+	case schema.MethodPermit2:
+		kind = schema.WitnessPermit2Nonce
+	default:
+		return
 	}
+	j.ask(schema.Question{ChainID: k.ChainID, Kind: kind, Token: k.Token, Authorizer: k.Authorizer, Nonce: k.Nonce, NotBefore: deadline})
 }
 
 // deadOnly holds for a settlement of ours that only a dead fork has seen and no claim knows, while its authorization may still be spent. It leaves no trace in

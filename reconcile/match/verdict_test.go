@@ -194,12 +194,14 @@ func TestMissingOnchain(t *testing.T) {
 	}
 }
 
-// What settles over Permit2 leaves no AuthorizationUsed: its absence from the index proves nothing.
+// What settles on a rail that is not read is not in the index: its absence proves nothing.
 func TestUnreadRails(t *testing.T) {
-	permit2 := func(c *Claim) { c.Key.Method = schema.MethodPermit2 }
-	newWorld().claim(1, noon, success, permit2).tx(hash(101), blockAt(noon), signer, true).want(t, schema.Pending, DetailRailUnread, none)
-	newWorld().claim(1, noon, failure, permit2).want(t, schema.Pending, DetailRailUnread, none)
-	newWorld().claim(1, noon, success, permit2).tx(hash(101), blockAt(noon), signer, false).want(t, schema.Reverted, "", final)
+	for _, m := range []schema.Method{schema.MethodPermit2, schema.MethodChannel, schema.MethodGateway} {
+		over := func(c *Claim) { c.Key.Method = m }
+		newWorld().claim(1, noon, success, over).tx(hash(101), blockAt(noon), signer, true).want(t, schema.Pending, DetailRailUnread, none)
+		newWorld().claim(1, noon, failure, over).want(t, schema.Pending, DetailRailUnread, none)
+		newWorld().claim(1, noon, success, over).tx(hash(101), blockAt(noon), signer, false).want(t, schema.Reverted, "", final)
+	}
 }
 
 func TestExpired(t *testing.T) {

@@ -37,6 +37,7 @@ type Tx struct {
 	From, To common.Address
 	Failed   bool
 	Logs     []Log
+	Input    []byte // calldata
 	Salt     uint64 // tells two otherwise equal transactions apart
 }
 

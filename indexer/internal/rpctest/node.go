@@ -254,7 +254,7 @@ type CallArgs struct {
 	Data hexutil.Bytes  `json:"data"`
 }
 
-// Call is eth_call for authorizationState(address,bytes32), which it answers from the logs of the chain up to the block.
+// Call is eth_call for authorizationState(address,bytes32), which it answers from the logs of the chain up to the block, and for Permit2's nonceBitmap.
 func (n *node) Call(args CallArgs, at rpc.BlockNumberOrHash) (any, error) {
 	return n.answer("eth_call", []any{args, at}, func() (any, error) {
 		if at.BlockHash == nil || len(args.Data) != 4+64 {
@@ -263,6 +263,9 @@ func (n *node) Call(args CallArgs, at rpc.BlockNumberOrHash) (any, error) {
 		i := slices.IndexFunc(n.c.blocks, func(b *Block) bool { return b.Hash == *at.BlockHash })
 		if i < 0 {
 			return nil, Error{-32000, "header not found"}
+		}
+		if args.To == Permit2 {
+			return hexutil.Bytes(bitmap(n.c.blocks[:i+1], common.BytesToAddress(args.Data[4:36]), common.Hash(args.Data[36:]))), nil
 		}
 		word := make(hexutil.Bytes, 32)
 		for _, b := range n.c.blocks[:i+1] {

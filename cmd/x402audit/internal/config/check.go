@@ -97,6 +97,14 @@ func (t *tree) chains(chains []Chain) {
 		if known && len(c.Tokens) == 0 && !t.given(path+".tokens") {
 			c.Tokens = []Token{p.usdc()}
 		}
+		if !t.given(path + ".permit2_proxies") {
+			c.Permit2Proxies = slices.Clone(permit2Proxies)
+		}
+		for j, a := range c.Permit2Proxies {
+			if a.Zero() || slices.Contains(c.Permit2Proxies[:j], a) {
+				t.wrong(fmt.Sprintf("%s.permit2_proxies[%d]", path, j), "is zero, or stands twice")
+			}
+		}
 		switch {
 		case c.Name == "":
 			t.wrong(path+".name", "missing")

@@ -69,6 +69,8 @@ type Chain struct {
 	Link       bool     `yaml:"link"`        // read every header of the backfill
 	Prove      bool     `yaml:"prove"`       // and every block's receipts
 	Sample     float64  `yaml:"sample"`      // the share of the backfill's blocks whose receipts are read, 0 to 1
+
+	Permit2Proxies []Address `yaml:"permit2_proxies"` // the x402 contracts that settle over Permit2; [] reads none
 }
 
 // Token is an EIP-3009 token. Name and Version are those of its EIP-712 domain; without a name no signature can be checked.

@@ -50,6 +50,9 @@ func (c *Config) Indexers() []indexer.Config {
 		if chain.Scope == ScopeWatched {
 			list[i].Watched = c.watched()
 		}
+		for _, a := range chain.Permit2Proxies {
+			list[i].Permit2Proxies = append(list[i].Permit2Proxies, schema.Address(a))
+		}
 		for _, t := range chain.Tokens {
 			list[i].Tokens = append(list[i].Tokens, indexer.Token{Address: schema.Address(t.Address)})
 		}
@@ -138,7 +141,7 @@ func (c *Config) Audit() match.Config {
 		for _, t := range chain.Tokens {
 			tokens[schema.Address(t.Address)] = match.Token{Symbol: t.Symbol, Decimals: t.Decimals}
 		}
-		m.Chains[chain.ChainID] = match.Chain{Name: chain.Name, Tokens: tokens}
+		m.Chains[chain.ChainID] = match.Chain{Name: chain.Name, Tokens: tokens, Permit2: len(chain.Permit2Proxies) > 0}
 	}
 	for _, merchant := range c.Merchants {
 		m.Merchants.Any = m.Merchants.Any || merchant.Any

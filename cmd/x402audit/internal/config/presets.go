@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/ethereum/go-ethereum/common"
+
 	"x402audit/schema"
 )
 
@@ -49,6 +51,12 @@ var presets = []preset{
 	{"educhain", 41923, "0x12a272a581fee5577a5dfa371afeb4b2f3a8c2f8", "Bridged USDC", "USDC.e"},
 	{"skale-base-sepolia", 324705682, "0x2e08028e3c4c2356572e096d8ef835cd5c6030bd", "Bridged USDC", "USDC.e"},
 	{"world-chain", 480, "0x79a02482a880bce3f13e09da970dc34db4cd24d1", "", "USDC"},
+}
+
+// permit2Proxies are the canonical x402 proxies of Permit2, exact and upto; their addresses are the same on every chain.
+var permit2Proxies = []Address{
+	Address(common.HexToAddress("0x402085c248EeA27D92E8b30b2C58ed07f9E20001")),
+	Address(common.HexToAddress("0x4020A4f3b7b90ccA423B9fabCc0CE57C6C240002")),
 }
 
 func presetNamed(name string) (preset, bool) {
