@@ -55,6 +55,10 @@ func (a *Auditor) asOf(ctx context.Context) (match.AsOf, map[string]uint64, erro
 		asof.Sources, err = a.sources(reading, match.LatestRecord(latest))
 		return err
 	})
+	reads.Go(func() (err error) {
+		asof.Servers, err = a.servers(reading, match.LatestRecord(latest))
+		return err
+	})
 	err = reads.Wait()
 	return asof, writers, err
 }
@@ -98,18 +102,25 @@ func (a *Auditor) covered(ctx context.Context, asof *match.AsOf) error {
 	return nil
 }
 
-// sources reads how far each log has come: one span for a followed stream with all its rotations, one for each imported file. A record
-// whose clock runs ahead of the chain (later than latest, Unix milliseconds) moves nothing.
-func (a *Auditor) sources(ctx context.Context, latest int64) ([]match.Source, error) {
+// ended are the followed logs that were read to their end by a run that waits for nothing. An imported file ends where it ends: it has not passed
+// every time.
+func (a *Auditor) ended(ctx context.Context) (map[string]bool, error) {
 	states, err := ingest.ReadStates(ctx, a.store)
-	if err != nil {
-		return nil, err
-	}
-	ended := map[string]bool{} // an imported file ends where it ends; only a followed one that was read to its end has passed every time
+	ended := map[string]bool{}
 	for _, s := range states {
 		if s.Ended && !s.Imported {
 			ended[s.Source] = true
 		}
+	}
+	return ended, err
+}
+
+// sources reads how far each log has come: one span for a followed stream with all its rotations, one for each imported file. A record
+// whose clock runs ahead of the chain (later than latest, Unix milliseconds) moves nothing.
+func (a *Auditor) sources(ctx context.Context, latest int64) ([]match.Source, error) {
+	ended, err := a.ended(ctx)
+	if err != nil {
+		return nil, err
 	}
 	rows, err := a.store.Conn().Query(ctx, fmt.Sprintf(`
 		SELECT source, facilitator, replaceRegexpOne(file, '#[0-9]+$', '') AS stream,

@@ -55,6 +55,7 @@ type point struct {
 	CoveredSince map[uint64]int64
 	CoveredFrom  map[uint64]uint64
 	Sources      []match.Source
+	Servers      []match.Server
 }
 
 // Sweep judges what new evidence or the passing of time has touched since the last sweep.
@@ -85,7 +86,7 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 	if err != nil {
 		return Summary{}, err
 	}
-	now := point{asof.Heads, asof.CoveredSince, asof.CoveredFrom, asof.Sources}
+	now := point{asof.Heads, asof.CoveredSince, asof.CoveredFrom, asof.Sources, asof.Servers}
 	moved := !reflect.DeepEqual(now, done.AsOf)
 	s := Summary{AsOf: asof}
 	if !moved && maps.Equal(writers, done.Writers) {

@@ -74,6 +74,7 @@ type batch struct {
 	witnesses     []schema.Witness
 	claims        []schema.Claim
 	sightings     []schema.Sighting
+	deliveries    []schema.Delivery
 	touched       []schema.Touched
 	head          *schema.Head
 }
@@ -95,6 +96,7 @@ func (b *books) write(x batch) {
 	insert(b, schema.Witnesses, x.witnesses)
 	insert(b, schema.Claims, x.claims)
 	insert(b, schema.Sightings, x.sightings)
+	insert(b, schema.Deliveries, x.deliveries)
 	b.seq[x.writer]++
 	touched := append([]schema.Touched{{Kind: schema.TouchHead}}, x.touched...)
 	for i := range touched {
@@ -225,6 +227,19 @@ func history(r *rand.Rand) (batches []batch) {
 			batches = append(batches, batch{writer: "chain:8453", blocks: []schema.Block{block}, touched: touch[:1], head: move(now - 10), cancellations: []schema.Cancellation{{
 				ChainID: base, BlockNumber: number, BlockHash: block.Hash, BlockTime: now, Transaction: tx, LogIndex: uint32(n), Token: usdc, Authorizer: k.Authorizer, Nonce: k.Nonce,
 			}}})
+		}
+		for i := range uint64(r.IntN(3)) {
+			d := schema.Delivery{
+				ID: word('d', n*10+i), Position: schema.Position{Source: "access", File: "access", Offset: n*10 + i}, EventTime: (now + int64(r.IntN(60))) * 1000,
+				HTTPMethod: "GET", URL: fmt.Sprintf("https://shop.example/%d", r.IntN(2)), Status: []uint16{200, 200, 402, 0}[r.IntN(4)],
+				Key: k, Keyed: true, PayTo: shop, SignedValue: schema.Units(amount), ValidBefore: uint64(now + 300),
+			}
+			t := []schema.Touched{{Kind: schema.TouchPayment, Key: k}}
+			if r.IntN(3) == 0 {
+				d.Keyed, d.Key, d.Transaction = false, schema.Key{ChainID: base}, tx
+				t = []schema.Touched{{Kind: schema.TouchTransaction, Key: d.Key, Transaction: tx}}
+			}
+			claims = append(claims, batch{writer: "log:access", deliveries: []schema.Delivery{d}, touched: t})
 		}
 		for i := range uint64(r.IntN(4)) {
 			c := schema.Claim{

@@ -63,9 +63,12 @@ func (a *Auditor) load(ctx context.Context, s *scope, asof match.AsOf) (match.Ev
 	for _, x := range settlements {
 		txs[place{x.ChainID, x.Transaction}] = true
 	}
-	shared := map[place]bool{}
-	for _, c := range l.keyless("transaction IN", hashes(txsOf(txs))) {
-		keyless = append(keyless, c)
+	var shared map[place]bool
+	l.together(
+		func() { l.ev.Deliveries, shared = l.deliveries(payers, txs) },
+		func() { keyless = l.keyless("transaction IN", hashes(txsOf(txs))) },
+	)
+	for _, c := range keyless {
 		shared[place{c.Key.ChainID, c.Transaction}] = true
 	}
 	for _, c := range touched {

@@ -6,6 +6,7 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"x402audit/reconcile/match"
 	"x402audit/schema"
@@ -97,7 +98,7 @@ func (a *Auditor) touched(ctx context.Context, s *scope, from, to map[string]uin
 
 // due are the payments that the as-of point, having moved, can change without any new evidence on them.
 func (a *Auditor) due(ctx context.Context, asof *match.AsOf, recovered bool) (keys []schema.Key, err error) {
-	err = schema.Payments.Each(ctx, a.store, "FINAL WHERE "+dueWhen(asof, recovered), nil, func(p *schema.Payment) error {
+	err = schema.Payments.Each(ctx, a.store, "FINAL WHERE "+dueWhen(asof, recovered, a.cfg.Rules.LogDisorder), nil, func(p *schema.Payment) error {
 		keys = append(keys, p.Key)
 		return nil
 	})
@@ -105,7 +106,7 @@ func (a *Auditor) due(ctx context.Context, asof *match.AsOf, recovered bool) (ke
 }
 
 // dueWhen is Waits as SQL. When what the index covers changed, every payment that nothing has decided is looked at again.
-func dueWhen(asof *match.AsOf, recovered bool) string {
+func dueWhen(asof *match.AsOf, recovered bool, disorder time.Duration) string {
 	when := []string{"false"}
 	if recovered {
 		when = append(when, "verdict IN ('pending', 'orphaned') OR detail = '"+match.DetailUnwitnessed+"'")
@@ -122,5 +123,6 @@ func dueWhen(asof *match.AsOf, recovered bool) string {
 		when = append(when, fmt.Sprintf("waits_log AND facilitator = %s AND toUnixTimestamp(settled_at) * 1000 BETWEEN %d AND %d",
 			literal([]byte(source.Facilitator)), source.First, last))
 	}
+	when = append(when, dueByDelivery(asof.Servers, disorder.Milliseconds())...)
 	return "(" + strings.Join(when, ") OR (") + ")"
 }

@@ -15,10 +15,25 @@ type Delivery struct {
 	Key   Key  // complete when Keyed; otherwise what the payment header states: ChainID, Token, Authorizer
 	Keyed bool // false when the header states no nonce, or did not decode
 
+	PayTo       Address // that the payment header signs; zero when unstated
+	SignedValue Amount  // that it signs
+	ValidBefore uint64  // Unix seconds, exclusive; 0 when unstated
+
 	Transaction       Hash   // that the settle response beside it names
 	PaymentIdentifier string // extension payment-identifier
 	RequestID         string
 }
+
+// Delivered is what became of the request that a payment was made for, by the servers' own logs.
+type Delivered string
+
+const (
+	DeliveredUnsaid  Delivered = ""        // no delivery log says: none is there, or none has moved past the settlement yet
+	DeliveredServed  Delivered = "served"  // some request with it was answered 2xx
+	DeliveredRefused Delivered = "refused" // there were requests with it, and all were answered 4xx or 5xx
+	DeliveredUnknown Delivered = "unknown" // there were requests with it, and the log does not say of all whether they were served
+	DeliveredAbsent  Delivered = "absent"  // settled, and a delivery log of its payTo that has moved past that knows no request with it
+)
 
 // Deliveries is what resource servers served.
 var Deliveries = Table[Delivery]{"deliveries", append([]column[Delivery]{
@@ -41,6 +56,9 @@ var Deliveries = Table[Delivery]{"deliveries", append([]column[Delivery]{
 	plain("authorizer", func(r *Delivery) *Address { return &r.Key.Authorizer }),
 	plain("nonce", func(r *Delivery) *Hash { return &r.Key.Nonce }),
 	plain("keyed", func(r *Delivery) *bool { return &r.Keyed }),
+	plain("pay_to", func(r *Delivery) *Address { return &r.PayTo }),
+	amount("signed_value", func(r *Delivery) *Amount { return &r.SignedValue }),
+	plain("valid_before", func(r *Delivery) *uint64 { return &r.ValidBefore }),
 	plain("transaction", func(r *Delivery) *Hash { return &r.Transaction }),
 	plain("payment_identifier", func(r *Delivery) *string { return &r.PaymentIdentifier }),
 	plain("request_id", func(r *Delivery) *string { return &r.RequestID }),

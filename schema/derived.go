@@ -47,6 +47,7 @@ type Payment struct {
 	ResourceProvenance string
 	Facilitator        string
 	Settler            Address // the transaction's sender; zero when unknown
+	Delivered          Delivered
 	ErrorClass         ErrorClass
 
 	Transaction      Hash // zero when nothing settled
@@ -66,10 +67,11 @@ type Payment struct {
 // Waits says what, without any new evidence on the payment, can still change its verdict: the as-of point coming to a block or a time, or a
 // log moving on. The zero value waits for nothing.
 type Waits struct {
-	Safe  uint64 // until the safe block has this number
-	Final uint64 // until the final block has this number
-	Time  int64  // until the final block has this time, Unix seconds
-	Log   bool   // until a log of its facilitator covers the settlement, or has moved past it
+	Safe     uint64 // until the safe block has this number
+	Final    uint64 // until the final block has this number
+	Time     int64  // until the final block has this time, Unix seconds
+	Log      bool   // until a log of its facilitator covers the settlement, or has moved past it
+	Delivery bool   // until a delivery log of its payTo has moved past the settlement
 }
 
 // Settled holds when money moved on chain under the payment's key.

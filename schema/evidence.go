@@ -216,6 +216,7 @@ type Claim struct {
 	RequirementsResource string // from the payment requirements
 	LineResource         string // a canonical record's own field
 	EchoResource         string // the payer's unsigned echo: never trusted alone
+	RouteTemplate        string // extension bazaar: /users/:id
 
 	PaymentIdentifier string // extension payment-identifier
 	DurationMS        uint32 // how long settling took, when stated

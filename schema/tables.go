@@ -158,6 +158,7 @@ var (
 		plain("echo_resource", func(r *Claim) *string { return &r.EchoResource }),
 		plain("payment_identifier", func(r *Claim) *string { return &r.PaymentIdentifier }),
 		plain("duration_ms", func(r *Claim) *uint32 { return &r.DurationMS }),
+		plain("route_template", func(r *Claim) *string { return &r.RouteTemplate }),
 	}}
 
 	Sightings = Table[Sighting]{"sightings", append(
@@ -211,6 +212,7 @@ var (
 		plain("resource_provenance", func(r *Payment) *string { return &r.ResourceProvenance }),
 		plain("facilitator", func(r *Payment) *string { return &r.Facilitator }),
 		plain("settler", func(r *Payment) *Address { return &r.Settler }),
+		word("delivered", func(r *Payment) *Delivered { return &r.Delivered }),
 		word("error_class", func(r *Payment) *ErrorClass { return &r.ErrorClass }),
 		plain("transaction", func(r *Payment) *Hash { return &r.Transaction }),
 		plain("block_number", func(r *Payment) *uint64 { return &r.BlockNumber }),
@@ -224,6 +226,7 @@ var (
 		plain("waits_final", func(r *Payment) *uint64 { return &r.Waits.Final }),
 		seconds("waits_time", func(r *Payment) *int64 { return &r.Waits.Time }),
 		plain("waits_log", func(r *Payment) *bool { return &r.Waits.Log }),
+		plain("waits_delivery", func(r *Payment) *bool { return &r.Waits.Delivery }),
 		version(func(r *Payment) *Version { return &r.Version }),
 		deleted(func(r *Payment) *bool { return &r.Deleted }),
 	)}

@@ -28,7 +28,7 @@ func (b *Books) Explain(ctx context.Context, w io.Writer, what string) error {
 		if err != nil {
 			return err
 		}
-		if s.payment == nil && len(s.settlements)+len(s.cancellations)+len(s.claims) == 0 {
+		if s.payment == nil && len(s.settlements)+len(s.cancellations)+len(s.claims)+len(s.deliveries) == 0 {
 			return fmt.Errorf("payment %s: %w", k.ID(), ErrUnknown)
 		}
 		return s.write(w)
@@ -68,6 +68,13 @@ func (b *Books) keysOf(ctx context.Context, h schema.Hash) ([]schema.Key, error)
 	claims, err := schema.Claims.Select(ctx, b.store, "FINAL WHERE transaction = unhex({hash:String})", p)
 	if err != nil {
 		return nil, err
+	}
+	deliveries, err := schema.Deliveries.Select(ctx, b.store, "FINAL WHERE keyed AND transaction = unhex({hash:String})", p)
+	if err != nil {
+		return nil, err
+	}
+	for i := range deliveries {
+		found[deliveries[i].Key] = true
 	}
 	links, err := schema.Links.Select(ctx, b.store, "FINAL WHERE claim_id IN (SELECT claim_id FROM claims WHERE transaction = unhex({hash:String}))", p)
 	if err != nil {
@@ -148,7 +155,8 @@ type story struct {
 	cancellations []schema.Cancellation
 	claims        []schema.Claim
 	seen          map[schema.Hash][]schema.Sighting
-	rung          map[schema.Hash]schema.Rung // of claims without a key
+	deliveries    map[schema.Hash][]schema.Delivery // by request, in the order of source and place
+	rung          map[schema.Hash]schema.Rung       // of claims without a key
 	transactions  map[schema.Hash][]schema.Transaction
 	witnesses     []schema.Witness
 	dead          map[schema.Hash]bool // blocks that left the chain
@@ -158,9 +166,10 @@ type story struct {
 func (b *Books) story(ctx context.Context, k schema.Key) (*story, error) {
 	s := &story{
 		books: b, key: k, seen: map[schema.Hash][]schema.Sighting{}, rung: map[schema.Hash]schema.Rung{},
+		deliveries:   map[schema.Hash][]schema.Delivery{},
 		transactions: map[schema.Hash][]schema.Transaction{}, dead: map[schema.Hash]bool{},
 	}
-	for _, read := range []func(context.Context) error{s.judged, s.onChain, s.claimed, s.sightings, s.named, s.blocks} {
+	for _, read := range []func(context.Context) error{s.judged, s.onChain, s.claimed, s.sightings, s.served, s.named, s.blocks} {
 		if err := read(ctx); err != nil {
 			return nil, err
 		}
@@ -257,6 +266,38 @@ func (s *story) sightings(ctx context.Context) error {
 		s.seen[r.ClaimID] = append(s.seen[r.ClaimID], r)
 	}
 	return err
+}
+
+// served reads what servers say they served: under this key, and without one beside a settle response that names its transaction.
+func (s *story) served(ctx context.Context) error {
+	rows, err := schema.Deliveries.Select(ctx, s.books.store, byPID+" AND keyed", params("pid", s.key.PID()))
+	if err != nil {
+		return err
+	}
+	rows = of(s.key, rows, func(d *schema.Delivery) schema.Key { return d.Key })
+	var settled []schema.Hash
+	for i := range s.settlements {
+		settled = append(settled, s.settlements[i].Transaction)
+	}
+	if len(settled) > 0 {
+		keyless, err := schema.Deliveries.Select(ctx, s.books.store,
+			fmt.Sprintf("FINAL WHERE pid = 0 AND NOT keyed AND chain_id = %d AND transaction IN ", s.key.ChainID)+hashes(settled), nil)
+		if err != nil {
+			return err
+		}
+		for _, d := range keyless {
+			if a := d.Key.Authorizer; a == (schema.Address{}) || a == s.key.Authorizer {
+				rows = append(rows, d)
+			}
+		}
+	}
+	slices.SortFunc(rows, func(x, y schema.Delivery) int {
+		return cmp.Or(cmp.Compare(x.Source, y.Source), cmp.Compare(x.File, y.File), cmp.Compare(x.Offset, y.Offset))
+	})
+	for _, r := range rows {
+		s.deliveries[r.ID] = append(s.deliveries[r.ID], r)
+	}
+	return nil
 }
 
 // named reads the transactions that settled or that claims name, and what nodes answered about them.

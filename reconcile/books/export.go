@@ -58,7 +58,7 @@ type exported struct {
 	ResourceProvenance *string       `json:"resource_provenance"`
 	Facilitator        *string       `json:"facilitator"`
 	Settler            *string       `json:"settler"`
-	Delivered          *bool         `json:"delivered"` // no delivery is read yet
+	Delivered          *string       `json:"delivered"` // null where no delivery log says
 	ErrorClass         *string       `json:"error_class"`
 	Transaction        *string       `json:"transaction"`
 	BlockNumber        *uint64       `json:"block_number"`
@@ -85,7 +85,7 @@ func exportOf(p *schema.Payment) exported {
 		Verdict: string(p.Verdict), Detail: orNull(p.Detail), Finality: string(p.Finality), Findings: append([]string{}, p.Findings...), Match: orNull(p.Match),
 		PayTo: address(p.PayTo), Gross: p.Gross, Net: p.Net, Fee: p.Fee, Refunded: p.Refunded,
 		SettledAmount: p.Gross, ClaimedAmount: p.Claimed, RequiredAmount: p.Required,
-		Resource: resourceOf(p), ResourceProvenance: orNull(p.ResourceProvenance), Facilitator: orNull(p.Facilitator), Settler: address(p.Settler),
+		Resource: resourceOf(p), ResourceProvenance: orNull(p.ResourceProvenance), Facilitator: orNull(p.Facilitator), Settler: address(p.Settler), Delivered: orNull(p.Delivered),
 		ErrorClass: orNull(p.ErrorClass), ClaimTransaction: hash(p.ClaimTransaction), Claims: p.Claims, FirstSeen: milliseconds(p.FirstSeen), RuleVersion: p.RuleVersion,
 	}
 	if p.Settled() {

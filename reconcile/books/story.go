@@ -70,6 +70,9 @@ func (s *story) judgement(p *page) {
 		field("payTo", "%s%s", schema.Hex(pay.PayTo[:]), s.owner(pay.PayTo))
 	}
 	field("resource", "%s%s", printable(resourceOf(pay)), in(pay.ResourceProvenance, " (said by: %s)"))
+	if pay.Delivered != "" {
+		field("delivered", "%s: %s", pay.Delivered, delivered[pay.Delivered])
+	}
 	field("facilitator", "%s%s", printable(cmp.Or(pay.Facilitator, "unknown")), in(cell(address(pay.Settler)), ", settler %s"))
 	if pay.Match != "" {
 		field("tied by", "%s", rungs[pay.Match])
@@ -127,6 +130,9 @@ func (s *story) events() []event {
 	}
 	for i := range s.claims {
 		all = append(all, s.claim(&s.claims[i]))
+	}
+	for _, seen := range s.deliveries {
+		all = append(all, s.delivery(seen))
 	}
 	for h, ts := range s.transactions {
 		for i := range ts {
@@ -248,6 +254,40 @@ func (s *story) claim(c *schema.Claim) event {
 	}
 	for _, x := range s.seen[c.ID] {
 		e.add("%s", place(x.Position))
+	}
+	return e
+}
+
+// delivery tells of one request and its answer, by all places that say so. A payment header that states no nonce is told with every settlement of the
+// transaction that the answer names.
+func (s *story) delivery(seen []schema.Delivery) event {
+	d := &seen[0]
+	e := event{at: d.EventTime, exact: true, order: 1, id: d.ID[:]}
+	request := strings.TrimSpace(d.HTTPMethod + " " + cmp.Or(d.URL, d.Route))
+	switch x := (match.Delivery{Delivery: *d}); {
+	case x.Served():
+		e.add("the server served it: %s answered %d", request, d.Status)
+	case x.Refused():
+		e.add("the server did not serve it: %s answered %d", request, d.Status)
+	case d.Status != 0:
+		e.add("the server answered it: %s answered %d", request, d.Status)
+	default:
+		e.add("the server was asked for it: %s", request)
+	}
+	if d.Route != "" && d.URL != "" {
+		e.add("route %s", d.Route)
+	}
+	if d.Transaction != (schema.Hash{}) {
+		e.add("the answer names transaction %s", schema.Hex(d.Transaction[:]))
+	}
+	if ids := strings.TrimSpace(in(d.RequestID, "request id %s ") + in(d.PaymentIdentifier, "payment-identifier %s")); ids != "" {
+		e.add("%s", ids)
+	}
+	if !d.Keyed {
+		e.add("its payment header states no nonce")
+	}
+	for i := range seen {
+		e.add("%s", place(seen[i].Position))
 	}
 	return e
 }
@@ -387,6 +427,14 @@ var rungs = map[schema.Rung]string{
 	schema.RungKey:         "by payment key: exact",
 	schema.RungTransaction: "by transaction and every stated field: high confidence",
 	schema.RungFields:      "by payer, payTo and amount within the window: low confidence",
+}
+
+// delivered is what became of the request, in words.
+var delivered = map[schema.Delivered]string{
+	schema.DeliveredServed:  "a request with it was answered 2xx",
+	schema.DeliveredRefused: "every request with it was answered 4xx or 5xx",
+	schema.DeliveredUnknown: "the server's log does not say whether it was served",
+	schema.DeliveredAbsent:  "the server's log covers it and has no request with it",
 }
 
 // details are what a verdict's detail means.

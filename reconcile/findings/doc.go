@@ -96,12 +96,17 @@ func accountOf(c *match.Case) account {
 	return account{k.ChainID, k.Token, k.Authorizer, c.Payment.PayTo}
 }
 
-// firstClaim is the Unix millisecond of a payment's first claim, 0 when none has a time.
-func firstClaim(c *match.Case) int64 {
-	if len(c.Claims) == 0 {
-		return 0
+// firstClaim is the Unix millisecond of a payment's first claim or delivery, 0 when none has a time.
+func firstClaim(c *match.Case) (at int64) {
+	if len(c.Claims) > 0 {
+		at = c.Claims[0].EventTime // sorted, claims without a time last
 	}
-	return c.Claims[0].EventTime // sorted, claims without a time last
+	if len(c.Deliveries) > 0 {
+		if t := c.Deliveries[0].EventTime; t != 0 && (at == 0 || t < at) {
+			at = t
+		}
+	}
+	return at
 }
 
 // agreeing holds for a success that states nothing else than what settled.

@@ -13,7 +13,8 @@ import (
 //	{"level":30,"time":1795403714648,"req":{"id":1,"method":"GET","url":"/weather","headers":{"x-payment":"eyJ4…"}},
 //	 "res":{"statusCode":200,"headers":{"x-payment-response":"eyJzdWNj…"}},"responseTime":96,"msg":"request completed"}
 //
-//	X-PAYMENT, PAYMENT-SIGNATURE                   the payload: base64 (standard or URL-safe, padded or not) of JSON, or the JSON itself
+//	X-PAYMENT, PAYMENT-SIGNATURE                   the payload: base64 (standard or URL-safe, padded or not) of JSON, or the JSON itself;
+//	                                               also Delivery.PayTo, SignedValue and ValidBefore
 //	X-PAYMENT-RESPONSE, PAYMENT-RESPONSE           the answer, likewise. With one the line is a claim in the server's role
 //	ts | time | timestamp | time_iso8601 | …       Claim.EventTime, Delivery.EventTime
 //	method | request_method | …                    Delivery.HTTPMethod

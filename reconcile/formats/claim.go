@@ -102,10 +102,11 @@ func (p *reader) claim(r *record) (schema.Claim, error) {
 	if id := r.payload.object("extensions").object("payment-identifier").object("info").text("id"); paymentIdentifier.MatchString(id) {
 		c.PaymentIdentifier = id
 	}
+	c.RouteTemplate = routeTemplate(r.declared, r.requirements.object("extensions"), r.payload.object("extensions"))
 	c.DurationMS = milliseconds(r.durationMS)
 	digits := secretDigits(auth.signature)
 	for _, text := range []*string{
-		&c.Facilitator, &c.Scheme, &c.ServerResource, &c.RequirementsResource, &c.LineResource, &c.EchoResource, &c.ErrorReason,
+		&c.Facilitator, &c.Scheme, &c.ServerResource, &c.RequirementsResource, &c.LineResource, &c.EchoResource, &c.RouteTemplate, &c.ErrorReason,
 	} {
 		*text = kept(*text, digits)
 	}
@@ -207,6 +208,20 @@ func stateAnswer(c *schema.Claim, r *record, auth *authorization) (err error) {
 // paymentIdentifier is the form that the extension of that name demands.
 var paymentIdentifier = regexp.MustCompile(`^[A-Za-z0-9_-]{16,128}$`)
 
+// routeTemplate is what the extension bazaar calls the route, in the first set of extensions that has it: the server's own word before the payer's
+// echo of it.
+func routeTemplate(sets ...object) string {
+	for _, extensions := range sets {
+		bazaar := extensions.object("bazaar")
+		for _, o := range [2]object{bazaar, bazaar.object("info")} {
+			if t := o.text("routeTemplate"); strings.HasPrefix(t, "/") {
+				return t
+			}
+		}
+	}
+	return ""
+}
+
 // delivery is what the record says was served, under the key that its payment has.
 func (p *reader) delivery(r *record, c *schema.Claim) schema.Delivery {
 	return schema.Delivery{
@@ -219,6 +234,9 @@ func (p *reader) delivery(r *record, c *schema.Claim) schema.Delivery {
 		Status:            r.request.status,
 		Key:               c.Key,
 		Keyed:             c.Keyed,
+		PayTo:             c.PayTo,
+		SignedValue:       c.SignedValue,
+		ValidBefore:       c.ValidBefore,
 		Transaction:       c.Transaction,
 		PaymentIdentifier: c.PaymentIdentifier,
 		RequestID:         r.request.id,

@@ -26,6 +26,7 @@
 //	payload.payload.signature                            Claim.Signature, which is only the outcome of the check
 //	payload.resource.url                                 Claim.EchoResource: the payer's word
 //	payload.extensions["payment-identifier"].info.id     Claim.PaymentIdentifier
+//	extensions.bazaar.routeTemplate                      Claim.RouteTemplate: of a hook's declaredExtensions, the requirements or the payload
 //	requirements.network, payload.accepted.network, payload.network, answer.network    the first that is stated
 //	requirements.scheme, payload.accepted.scheme, payload.scheme                       likewise
 //	requirements.asset, payload.accepted.asset                                         Key.Token; else the followed token on whose domain the

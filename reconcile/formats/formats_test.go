@@ -549,7 +549,7 @@ func TestDelivery(t *testing.T) {
 	want := schema.Delivery{
 		ID: found.Deliveries[0].ID, Facilitator: "A", EventTime: 1791115200000, HTTPMethod: "GET", URL: "/w?a=1", Route: "/w", Status: 200,
 		Key:   schema.Key{ChainID: 8453, Token: usdc, Method: schema.MethodEIP3009, Authorizer: common.HexToAddress(payer), Nonce: hash(nonce)},
-		Keyed: true, RequestID: "r",
+		Keyed: true, RequestID: "r", PayTo: common.HexToAddress(merchant), SignedValue: schema.Units(22000), ValidBefore: 1791120073,
 	}
 	if diff := cmp.Diff(want, found.Deliveries[0]); diff != "" {
 		t.Error(diff)

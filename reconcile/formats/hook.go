@@ -13,6 +13,7 @@ package formats
 //	                                     OutcomeVerify; and it tells an error thrown by verify from one thrown by settle
 //	transportContext.request             Claim.ServerResource: url, else path. Only a resource server has one, so it also tells the role
 //	                                     where the options do not
+//	declaredExtensions                   Claim.RouteTemplate, of the extension bazaar
 //	ts | time | timestamp                Claim.EventTime
 //	facilitator, resource, duration_ms   as in format canonical
 
@@ -36,6 +37,7 @@ func readHook(_ *reader, line object) ([]record, error) {
 		name:         line.text("hook", "event"),
 		payload:      line.object("paymentPayload"),
 		requirements: line.first("requirements", "paymentRequirements"),
+		declared:     line.object("declaredExtensions"),
 		answer:       answer,
 		// onBeforeSettle, onVerifiedPaymentCanceled: the payment was seen, nothing is said about settling it.
 		intent:     answer.fields == nil && !answer.thrown,

@@ -14,6 +14,7 @@ type record struct {
 	name         string // event or hook
 	payload      object
 	requirements object
+	declared     object // extensions as the server declares them
 	answer       answer
 	intent       bool   // written before there could be an answer
 	resource     string // the line's own field

@@ -17,6 +17,7 @@ type Config struct {
 	Merchants    Merchants
 	Facilitators []Facilitator
 	Hosts        []string // hosts of our resources: a payer's echo counts when it names one of them
+	Routes       []Route  // templates of our resources
 	Rules        Rules
 	Thresholds   Thresholds
 }

@@ -12,16 +12,12 @@ func (j *judge) describe(c *Case) {
 	}
 	c.Lead = lead(c.Claims, s)
 	p.Claims = uint32(len(c.Claims))
-	p.Resource, p.ResourceProvenance = attribute(c.Claims, agrees, j.cfg.Hosts)
+	p.Resource, p.ResourceProvenance = attribute(c, agrees, j.cfg)
 	p.Scheme = "exact"
 	if s != nil && s.Scheme != "" {
 		p.Scheme = s.Scheme
 	}
-	for i := range c.Claims {
-		if t := c.Claims[i].EventTime; t != 0 && (p.FirstSeen == 0 || t < p.FirstSeen) {
-			p.FirstSeen = t
-		}
-	}
+	p.FirstSeen = earliest(c)
 	if l := c.Lead; l != nil {
 		if l.Scheme != "" {
 			p.Scheme = l.Scheme
@@ -50,6 +46,14 @@ func (j *judge) describe(c *Case) {
 			if p.Facilitator == "" { // a server's record names none
 				p.Facilitator = x.Facilitator
 			}
+		}
+	}
+	for _, d := range c.Deliveries { // the header states less than a claim
+		if p.Facilitator == "" {
+			p.Facilitator = d.Facilitator
+		}
+		if p.PayTo == (schema.Address{}) {
+			p.PayTo = d.PayTo
 		}
 	}
 	if s == nil {

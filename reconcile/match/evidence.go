@@ -13,6 +13,7 @@ type Evidence struct {
 	Cancellations []schema.Cancellation
 	Transfers     []schema.Transfer // unpaired ones, in transactions that keyless claims name
 	Claims        []Claim
+	Deliveries    []schema.Delivery
 	Transactions  []schema.Transaction
 	Witnesses     []schema.Witness
 	Canonical     map[schema.Hash]bool // by block hash; a block that is not listed is not known
@@ -30,6 +31,7 @@ type AsOf struct {
 	CoveredSince map[uint64]int64 // per chain: Unix seconds from which every block up to the final one was read; absent: nothing is covered
 	CoveredFrom  map[uint64]uint64
 	Sources      []Source
+	Servers      []Server
 	Evidence     uint64 // evidence batches that all writers had announced
 }
 

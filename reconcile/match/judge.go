@@ -15,9 +15,11 @@ type Case struct {
 	Settlement   *schema.Settlement  // canonical; nil when nothing settled
 	Transaction  *schema.Transaction // the settlement's, nil until its sender was read
 	Cancellation *schema.Cancellation
-	Claims       []*Claim // in the order of time, one a record
-	Lead         *Claim   // the claim that the payment is judged by: an agreeing success, else the least differing one, else the first failure
-	Known        bool     // the token is followed
+	Claims       []*Claim    // in the order of time, one a record
+	Deliveries   []*Delivery // in the order of time, one a request
+	DeliveryLog  bool        // a delivery log of its payTo has moved past its settlement
+	Lead         *Claim      // the claim that the payment is judged by: an agreeing success, else the least differing one, else the first failure
+	Known        bool        // the token is followed
 }
 
 // Result is everything that Judge has to say.
@@ -42,7 +44,8 @@ type judge struct {
 	candidates    map[schema.Key]bool                 // keys that share an undecided claim
 	dead          map[schema.Key][]*schema.Settlement // in blocks that are canonical no more
 	cancellations map[schema.Key]*schema.Cancellation
-	inTransaction map[place][]*schema.Settlement        // of the transactions that are named by keyless claims and by claims without a settlement
+	deliveries    map[int32][]*Delivery                 // in the order of time
+	inTransaction map[place][]*schema.Settlement        // of the transactions that are named by records without a key and by claims without a settlement
 	calls         numbers[place]                        // transactions whose receipts are known
 	receipts      []*schema.Transaction                 // by their number
 	invalidations map[schema.Key][]*schema.Cancellation // of Permit2, by word of nonces
@@ -63,6 +66,7 @@ func Judge(ev *Evidence, cfg *Config) Result {
 		dead:          map[schema.Key][]*schema.Settlement{},
 		cancellations: map[schema.Key]*schema.Cancellation{},
 		invalidations: map[schema.Key][]*schema.Cancellation{},
+		deliveries:    map[int32][]*Delivery{},
 		inTransaction: map[place][]*schema.Settlement{},
 		calls:         newNumbers[place](len(ev.Transactions)),
 		receipts:      make([]*schema.Transaction, 0, len(ev.Transactions)),
@@ -74,6 +78,7 @@ func Judge(ev *Evidence, cfg *Config) Result {
 	j.layOutChain()
 	j.layOutTransactions()
 	j.climb()
+	j.deliver()
 
 	// Payments are judged in the order in which evidence came, which is how it lies in memory, and put where their keys belong.
 	keys := j.payments.keys
@@ -220,7 +225,7 @@ func (j *judge) layOutChain() {
 	}
 }
 
-// layOutTransactions finds out what is known of transactions. Settlements are listed by transaction only where some claim will ask for them.
+// layOutTransactions finds out what is known of transactions. Settlements are listed by transaction only where some claim or delivery will ask for them.
 func (j *judge) layOutTransactions() {
 	for i := range j.ev.Transactions {
 		t := &j.ev.Transactions[i]
@@ -242,6 +247,11 @@ func (j *judge) layOutTransactions() {
 			for _, c := range j.keyed.at(int32(n)) {
 				named[place{c.Key.ChainID, c.Transaction}] = true
 			}
+		}
+	}
+	for i := range j.ev.Deliveries {
+		if d := &j.ev.Deliveries[i]; !d.Keyed {
+			named[place{d.Key.ChainID, d.Transaction}] = true
 		}
 	}
 	for _, s := range j.settlements.records {

@@ -18,11 +18,14 @@ const (
 )
 
 // deadline is the Unix second at which an authorization cannot settle any more, or has waited long enough: its validBefore, or the last
-// claim and open_for, whichever is earlier. Without either it never comes.
-func (j *judge) deadline(claims []*Claim, keyed bool) (at int64, known bool) {
+// claim or delivery and open_for, whichever is earlier. Without either it never comes.
+func (j *judge) deadline(c *Case, keyed bool) (at int64, known bool) {
 	var last int64
-	for i := range claims {
-		last = max(last, claims[i].EventTime)
+	for _, x := range c.Claims {
+		last = max(last, x.EventTime)
+	}
+	for _, d := range c.Deliveries {
+		last = max(last, d.EventTime)
 	}
 	openFor := j.cfg.Rules.OpenFor
 	if !keyed {
@@ -31,17 +34,20 @@ func (j *judge) deadline(claims []*Claim, keyed bool) (at int64, known bool) {
 	if last != 0 {
 		at, known = (last+999)/1000+int64(openFor/time.Second), true
 	}
-	if before := validBefore(claims); before != 0 && (!known || before < at) {
+	if before := validBefore(c); before != 0 && (!known || before < at) {
 		at, known = before, true
 	}
 	return at, known
 }
 
-// validBefore is the latest that any claim states: of two terms signed under one nonce the longer stays spendable longer.
-func validBefore(claims []*Claim) int64 {
+// validBefore is the latest that any claim or delivery states: of two terms signed under one nonce the longer stays spendable longer.
+func validBefore(c *Case) int64 {
 	var before uint64
-	for i := range claims {
-		before = max(before, claims[i].ValidBefore)
+	for _, x := range c.Claims {
+		before = max(before, x.ValidBefore)
+	}
+	for _, d := range c.Deliveries {
+		before = max(before, d.ValidBefore)
 	}
 	return int64(min(before, 1<<62))
 }
@@ -80,7 +86,8 @@ func (j *judge) logPatience(settledAt int64) int64 {
 // absence proves that nothing settled under a key: authorizationState answered false at a final block past the deadline, which speaks for all history; else
 // every block since one hour before the earliest evidence was read. A node that knows of a use the index lacks proves nothing. Of Permit2 nonceBitmap answers
 // the same for all proxies and history; nothing else does.
-func (j *judge) absence(key schema.Key, claims []*Claim, deadline int64) (proved bool, detail string) {
+func (j *judge) absence(c *Case, deadline int64) (proved bool, detail string) {
+	key := c.Payment.Key
 	head := j.ev.AsOf.Heads[key.ChainID]
 	if head.Final.Time < deadline {
 		return false, ""
@@ -101,16 +108,26 @@ func (j *judge) absence(key schema.Key, claims []*Claim, deadline int64) (proved
 		return false, "" // blocks show what went through the proxies that are followed, and the payer may have signed for another
 	}
 	since, covered := j.ev.AsOf.CoveredSince[key.ChainID]
-	earliest := int64(0)
-	for i := range claims {
-		if t := claims[i].EventTime; t != 0 && (earliest == 0 || t/1000 < earliest) {
-			earliest = t / 1000
-		}
-	}
+	earliest := earliest(c) / 1000
 	if covered && earliest != 0 && since <= earliest-3600 && j.follows(key) {
 		return true, DetailUnwitnessed
 	}
 	return false, ""
+}
+
+// earliest is the Unix millisecond of the earliest claim or delivery, 0 when none has a time.
+func earliest(c *Case) (at int64) {
+	for _, x := range c.Claims {
+		if t := x.EventTime; t != 0 && (at == 0 || t < at) {
+			at = t
+		}
+	}
+	for _, d := range c.Deliveries {
+		if t := d.EventTime; t != 0 && (at == 0 || t < at) {
+			at = t
+		}
+	}
+	return at
 }
 
 // follows holds when the index reads all events of the key's token.

@@ -38,11 +38,12 @@ func (j *judge) judge(n int32, c *Case) (ok bool) {
 	if k.Method == schema.MethodPermit2 {
 		c.Cancellation = j.takenBack(k, j.settlements.at(n))
 	}
+	c.Deliveries = j.deliveries[n]
 
 	if ss := j.settlements.at(n); len(ss) > 0 {
 		c.Settlement = ss[0]
 		c.Transaction = j.transaction(place{k.ChainID, c.Settlement.Transaction})
-		if len(c.Claims) == 0 {
+		if !evidenced(c) {
 			switch j.ours(c) {
 			case isForeign:
 				return false
@@ -56,12 +57,13 @@ func (j *judge) judge(n int32, c *Case) (ok bool) {
 		j.describe(c)
 		j.settled(c, len(ss) > 1)
 	} else {
-		if len(c.Claims) == 0 && !j.deadOnly(c) {
+		if len(c.Claims)+len(c.Deliveries) == 0 && !j.deadOnly(c) {
 			return false
 		}
 		j.describe(c)
 		j.unsettled(c)
 	}
+	j.delivered(c)
 	return true
 }
 
@@ -216,7 +218,7 @@ func (j *judge) unsettled(c *Case) {
 		j.call(c, schema.Ambiguous, DetailCandidates)
 		return
 	}
-	if x := c.Cancellation; x != nil && len(c.Claims) > 0 {
+	if x := c.Cancellation; x != nil && len(c.Claims)+len(c.Deliveries) > 0 {
 		if x.BlockNumber <= head.Final.Number {
 			j.call(c, schema.Canceled, "")
 			p.Finality = schema.FinalityFinal
@@ -231,7 +233,7 @@ func (j *judge) unsettled(c *Case) {
 		j.call(c, schema.Offchain, "")
 		return
 	}
-	deadline, known := j.deadline(c.Claims, keyed)
+	deadline, known := j.deadline(c, keyed)
 	if success {
 		if v, detail, ok := j.namedTransactions(c, deadline); ok {
 			j.call(c, v, detail)
@@ -246,7 +248,7 @@ func (j *judge) unsettled(c *Case) {
 	if known && head.Final.Time < deadline {
 		p.Waits.Time = deadline
 	} else if known {
-		proved, detail := j.absence(k, c.Claims, deadline)
+		proved, detail := j.absence(c, deadline)
 		if !proved || detail == DetailUnwitnessed {
 			j.askAbsence(k, c.Claims, deadline)
 		}
@@ -254,7 +256,7 @@ func (j *judge) unsettled(c *Case) {
 			proved, detail = j.keylessAbsence(c, deadline)
 		}
 		if proved {
-			if before := validBefore(c.Claims); before > head.Final.Time && detail == "" {
+			if before := validBefore(c); before > head.Final.Time && detail == "" {
 				detail, p.Waits.Time = DetailStillSpendable, before
 			}
 			p.Finality = schema.FinalityFinal
