@@ -88,17 +88,20 @@ type span struct {
 	proved    []schema.BlockRef
 	incidents []schema.Incident
 
+	by, other *endpoint // that answered, and that was asked too
+	disputed  []disputed
+
 	evidence *evidence
 	err      error // why nothing of this range, or of any behind it, can be used
 }
 
 // readRange reads first to last, or as many blocks of that as the endpoint gives at once: it asks for less when the node refuses for size, as
 // its words say or by half, down to one block, and for more again when it answers.
-func (x *Indexer) readRange(ctx context.Context, first, last uint64) (*span, error) {
+func (x *Indexer) readRange(ctx context.Context, first, last uint64, follows bool) (*span, error) {
 	pauses := x.pauses()
 	for failures := 0; ; {
 		began := time.Now()
-		r, err := x.tryRange(ctx, first, last)
+		r, err := x.tryRange(ctx, first, last, follows)
 		if err == nil {
 			x.limits.answered(last-first+1, len(r.logs)*logBytes, time.Since(began))
 			return r, nil
@@ -123,9 +126,9 @@ func (x *Indexer) readRange(ctx context.Context, first, last uint64) (*span, err
 // tryRange reads a range in one batch with the headers of its first and last block. A node that lags behind the range has no
 // last header, and so is refused instead of believed with a short answer; the first header ties the range to what was read
 // before.
-func (x *Indexer) tryRange(ctx context.Context, first, last uint64) (*span, error) {
+func (x *Indexer) tryRange(ctx context.Context, first, last uint64, follows bool) (*span, error) {
 	var start, end *header
-	r := &span{first: first}
+	r := &span{first: first, follows: follows}
 	filters := x.rangeFilters()
 	answers := make([]eventLogs, len(filters))
 	answers[0] = x.spareEvents.take()
@@ -137,7 +140,8 @@ func (x *Indexer) tryRange(ctx context.Context, first, last uint64) (*span, erro
 		filter["fromBlock"], filter["toBlock"] = hexutil.EncodeUint64(first), hexutil.EncodeUint64(last)
 		elems = append(elems, rpc.BatchElem{Method: "eth_getLogs", Args: []any{filter}, Result: &answers[i]})
 	}
-	if err := x.rpc.batchOf(ctx, last-first+1, elems, true); err != nil {
+	by, err := x.rpc.batchOf(ctx, last-first+1, elems, true)
+	if err != nil {
 		return nil, err
 	}
 	for _, elem := range elems[:2] {
@@ -163,8 +167,10 @@ func (x *Indexer) tryRange(ctx context.Context, first, last uint64) (*span, erro
 	if err := x.checkEvents(r.logs, first, end); err != nil {
 		return nil, err
 	}
-	if x.watching() {
-		var err error
+	if r.disputed, r.other, err = x.secondOpinion(ctx, by, r); err != nil {
+		return nil, err
+	}
+	if r.by = by; x.watching() {
 		if r.logs, err = x.widen(ctx, r.logs); err != nil {
 			return nil, err
 		}

@@ -24,6 +24,7 @@
 // The endpoint is not trusted to agree with itself: answers that contradict a header or each other are refused and asked for
 // again (rpc.go). A range that a node refuses is read as that node's words ask for (provider.go): smaller, within its cap, or later, and never
 // skipped. Where a chain has several endpoints, the one that answers best is used and the others are asked whether they agree
-// (endpoints.go); a disagreement is an incident with both answers. What of a chain is read is its scope (scope.go). Nothing is counted in blocks where time is meant, and of a transaction only its calldata is read, so
-// that a type which nobody knows yet is no obstacle.
+// (endpoints.go), about blocks of the head and about a share of a backfill's ranges (second.go); a disagreement is an incident with both
+// answers. What of a chain is read is its scope (scope.go). Nothing is counted in blocks where time is meant, and of a
+// transaction only its calldata is read, so that a type which nobody knows yet is no obstacle.
 package indexer

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common/hexutil"
@@ -132,6 +133,14 @@ func (c *client) others() []*endpoint {
 	return others
 }
 
+// awake are all endpoints that are out of quarantine.
+func (c *client) awake() []*endpoint {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now()
+	return slices.DeleteFunc(slices.Clone(c.endpoints), func(e *endpoint) bool { return e.until.After(now) })
+}
+
 // waking is an endpoint that can have a subscription for new heads, the current one first; nil where there is none.
 func (c *client) waking() *endpoint {
 	for _, e := range append([]*endpoint{c.inUse()}, c.others()...) {
@@ -160,9 +169,14 @@ func (c *client) prefer(e *endpoint, atFault bool) {
 	}
 	c.mu.Unlock()
 	if atFault {
-		for range 8 { // a dead fork does not mend within seconds
-			c.fault(before)
-		}
+		c.blame(before)
+	}
+}
+
+// blame puts an endpoint into a long quarantine: a dead fork, or an index with holes, does not mend within seconds.
+func (c *client) blame(e *endpoint) {
+	for range 8 {
+		c.fault(e)
 	}
 }
 
@@ -212,7 +226,7 @@ func (x *Indexer) survey(ctx context.Context, h heads) error {
 		}
 		if final != nil {
 			if held, ok := x.at.held(uint64(final.Number)); ok && held.Hash != final.Hash {
-				x.disagree(ctx, other, held.Number, "block "+held.Hash.String(), "finalized block "+final.Hash.String())
+				x.disagree(ctx, current, other, held.Number, "block "+held.Hash.String(), "finalized block "+final.Hash.String())
 				if held.Number > x.at.final.Number {
 					c.prefer(other, true)
 					return c.refuseOf(deadFork, "block %d is %s, and %s is finalized at another endpoint", held.Number, held.Hash, final.Hash)
@@ -222,7 +236,7 @@ func (x *Indexer) survey(ctx context.Context, h heads) error {
 			}
 		}
 		if still && int64(latest.Time) > int64(h.latest.Time)+stalledFor {
-			x.disagree(ctx, other, uint64(h.latest.Number), fmt.Sprintf("head %d stands still", h.latest.Number), fmt.Sprintf("head %d", latest.Number))
+			x.disagree(ctx, current, other, uint64(h.latest.Number), fmt.Sprintf("head %d stands still", h.latest.Number), fmt.Sprintf("head %d", latest.Number))
 			c.prefer(other, true)
 			return c.refuseOf(lagging, "its head %d stands still, and another endpoint is at %d", h.latest.Number, latest.Number)
 		}
@@ -240,7 +254,7 @@ func (x *Indexer) doubt(ctx context.Context, forked error) error {
 	for _, other := range x.rpc.others() {
 		var b *header
 		if x.rpc.askOne(ctx, other, []rpc.BatchElem{headerByTag(hexutil.EncodeUint64(x.at.final.Number), &b)}) && b != nil && b.Hash == x.at.final.Hash {
-			x.disagree(ctx, other, x.at.final.Number, "another block than "+b.Hash.String(), "block "+b.Hash.String())
+			x.disagree(ctx, x.rpc.inUse(), other, x.at.final.Number, "another block than "+b.Hash.String(), "block "+b.Hash.String())
 			x.rpc.prefer(other, true)
 			return x.rpc.refuseOf(deadFork, "its chain forked below block %d, which is finalized and on another endpoint's chain", x.at.final.Number)
 		}
@@ -330,7 +344,7 @@ func (x *Indexer) compare(ctx context.Context, blocks []*header, answers [][]cha
 		if !differs(ours[k], theirs[k]) {
 			continue
 		}
-		x.disagree(ctx, other, uint64(b.Number), ours[k].String(), theirs[k].String())
+		x.disagree(ctx, x.rpc.inUse(), other, uint64(b.Number), ours[k].String(), theirs[k].String())
 		had := len(first[of[k]].logs)
 		if b.Hash == theirs[k].header.Hash && had < len(theirs[k].logs) && hows[at[of[k]]] != schema.ReadProved {
 			x.rpc.prefer(other, true)
@@ -341,8 +355,10 @@ func (x *Indexer) compare(ctx context.Context, blocks []*header, answers [][]cha
 }
 
 // disagree records that two endpoints say different things, with both answers. Blocks in a row are one incident.
-func (x *Indexer) disagree(ctx context.Context, other *endpoint, number uint64, ours, theirs string) {
-	here := x.rpc.host()
+func (x *Indexer) disagree(ctx context.Context, one, other *endpoint, number uint64, ours, theirs string) {
+	x.disputing.Lock()
+	defer x.disputing.Unlock()
+	here := one.url.Host
 	d, ok := x.disputes[other]
 	if !ok || number > d.last+1000 {
 		d = dispute{first: number}

@@ -48,6 +48,9 @@ type Config struct {
 	Link, Prove bool
 	Sample      float64
 
+	// Compare is the share of a backfill's ranges, from 0 to 1, that a second endpoint is asked for too, where there is one; of each backfill, the first is.
+	Compare float64
+
 	FinalDepth uint64        // for chains without a finalized tag: blocks so deep below the head count as final; 0 requires the tag
 	Poll       time.Duration // how often the head is asked for; default 1 s, 200 ms fits chains with blocks as fast as Base's
 }
@@ -78,8 +81,10 @@ type Indexer struct {
 	progress progress
 	asked    asked
 	searches searches
-	disputes map[*endpoint]dispute
 	changed  func()
+
+	disputing sync.Mutex // ranges are compared side by side
+	disputes  map[*endpoint]dispute
 
 	spareEvents    spare[event] // of ranges that are done
 	spareTransfers spare[schema.Transfer]

@@ -15,6 +15,7 @@ type metrics struct {
 	holes, unproved      prometheus.Counter
 	switches             prometheus.Counter
 	disagreements        prometheus.Counter
+	compared             prometheus.Counter
 	failing              prometheus.Gauge
 }
 
@@ -65,6 +66,7 @@ func newMetrics(chain string, reg prometheus.Registerer) (*metrics, error) {
 		unproved:      counter("unproved_blocks_total", "Blocks that were to be proved and could not be; they count as linked where their header hashes."),
 		switches:      counter("endpoint_switches_total", "Changes of the endpoint in use."),
 		disagreements: counter("rpc_disagreements_total", "Blocks of which two endpoints said different things."),
+		compared:      counter("compared_ranges_total", "Ranges of a backfill that a second endpoint was asked for too, and answered."),
 		failing:       gauge("failing", "1 while the chain cannot be followed; the log says why."),
 	}
 	for _, why := range reasons { // a rule on their rate needs them from the start
@@ -75,7 +77,7 @@ func newMetrics(chain string, reg prometheus.Registerer) (*metrics, error) {
 	}
 	reg = prometheus.WrapRegistererWith(prometheus.Labels{"chain": chain}, reg)
 	for _, c := range []prometheus.Collector{
-		m.head, m.indexed, m.final, m.lag, m.logs, m.malformed, m.reorgs, m.reorged, m.retracted, m.refused, m.rpcRequests, m.rpcErrors, m.answered, m.switches, m.disagreements, m.failing, m.holes, m.unproved,
+		m.head, m.indexed, m.final, m.lag, m.logs, m.malformed, m.reorgs, m.reorged, m.retracted, m.refused, m.rpcRequests, m.rpcErrors, m.answered, m.switches, m.disagreements, m.compared, m.failing, m.holes, m.unproved,
 	} {
 		if err := reg.Register(c); err != nil {
 			return nil, err

@@ -55,14 +55,13 @@ func (p *pipeline) dispatch(ctx context.Context, first, last uint64) {
 func (p *pipeline) read(ctx context.Context, first, last uint64, parts chan<- *span) {
 	defer close(parts)
 	for first <= last {
-		r, err := p.x.readRange(ctx, first, last)
+		r, err := p.x.readRange(ctx, first, last, first > p.first)
 		if err == nil {
 			err = p.x.prepare(ctx, r, p.pair)
 		}
 		if err != nil {
 			r = &span{first: first, err: err}
 		} else {
-			r.follows = first > p.first
 			first = uint64(r.end.Number) + 1
 		}
 		select {

@@ -119,11 +119,13 @@ func (c *client) open(ctx context.Context) error {
 // jittered pauses where there is none. A rate limit can hit single requests: those are sent again alone, unless together says that the
 // answers vouch for each other. Errors that the node gave for single requests are left in their elements.
 func (c *client) batch(ctx context.Context, elems []rpc.BatchElem, together bool) error {
-	return c.batchOf(ctx, 0, elems, together)
+	_, err := c.batchOf(ctx, 0, elems, together)
+	return err
 }
 
-// batchOf is batch for requests that span a range of so many blocks: an endpoint that gives fewer at once is not asked, where another is.
-func (c *client) batchOf(ctx context.Context, span uint64, elems []rpc.BatchElem, together bool) error {
+// batchOf is batch for requests that span a range of so many blocks: an endpoint that gives fewer at once is not asked, where another is. It tells which
+// answered.
+func (c *client) batchOf(ctx context.Context, span uint64, elems []rpc.BatchElem, together bool) (by *endpoint, err error) {
 	pauses := backoff.NewExponentialBackOff()
 	pauses.InitialInterval, pauses.MaxInterval = c.pause, 10*time.Second
 	open := make([]int, len(elems))
@@ -142,26 +144,26 @@ func (c *client) batchOf(ctx context.Context, span uint64, elems []rpc.BatchElem
 			if span > 0 {
 				c.learn(e, elems)
 			}
-			return nil
+			return e, nil
 		case ctx.Err() != nil, errors.Is(err, ErrChainID):
-			return err
+			return e, err
 		case errors.Is(err, errTooSlow):
 			c.capped(e, reactionTo(err).cap())
 			if len(c.endpoints) > 1 && span == 0 {
 				c.fault(e)
 			}
-			return err
+			return e, err
 		}
 		c.fault(e)
 		if try >= c.tries {
-			return err
+			return e, err
 		}
 		if len(limited) > 0 && !together {
 			open = limited
 		}
 		if !c.spare() {
 			if err := sleep(ctx, pauses.NextBackOff()); err != nil {
-				return err
+				return e, err
 			}
 		}
 	}

@@ -23,9 +23,10 @@ func (x *Indexer) raise(ctx context.Context, first uint64, r *span) error {
 	}
 	last := uint64(r.end.Number)
 	whole := x.cfg.Link || x.cfg.Prove
+	wanted := func(n uint64) bool { return x.sampled(n) || r.dispute(n) != nil }
 	var numbers []uint64
 	for n := first; n <= last; n++ {
-		if whole || x.sampled(n) {
+		if whole || wanted(n) {
 			numbers = append(numbers, n)
 		}
 	}
@@ -46,26 +47,37 @@ func (x *Indexer) raise(ctx context.Context, first uint64, r *span) error {
 		}
 	}
 	if !x.cfg.Prove {
-		headers = slices.DeleteFunc(headers, func(h *header) bool { return !x.sampled(uint64(h.Number)) })
+		headers = slices.DeleteFunc(headers, func(h *header) bool { return !wanted(uint64(h.Number)) })
 	}
 	if x.watching() {
 		// Of the other blocks nothing was asked that a proof could speak for.
-		headers = slices.DeleteFunc(headers, func(h *header) bool { return !r.holds(uint64(h.Number)) })
+		headers = slices.DeleteFunc(headers, func(h *header) bool { return !r.holds(uint64(h.Number)) && r.dispute(uint64(h.Number)) == nil })
 	}
 	proofs, err := x.prove(ctx, headers)
 	if err != nil {
 		return err
 	}
 	for i, h := range headers {
+		d := r.dispute(uint64(h.Number))
 		if proofs[i].why != "" {
 			x.log.Debug("not proved", "block", uint64(h.Number), "why", proofs[i].why)
+			if d != nil {
+				if err := x.settle(*d, r.by, r.other, false, false); err != nil {
+					return err
+				}
+			}
 			continue
 		}
 		if h.Number == r.end.Number && h.Hash != r.end.Hash {
 			return x.rpc.refuse(hashMismatch, "block %d is %s and %s", h.Number, r.end.Hash, h.Hash)
 		}
 		r.proved = append(r.proved, h.ref())
-		x.replace(r, h, proofs[i])
+		wrong := x.replace(r, h, proofs[i])
+		if d != nil {
+			if err := x.settle(*d, r.by, r.other, true, wrong); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -86,8 +98,8 @@ func (x *Indexer) chained(headers []*header, end *header) (bool, error) {
 	return linked, nil
 }
 
-// replace puts a block's proved events into the place of those that were answered for it.
-func (x *Indexer) replace(r *span, h *header, p proof) {
+// replace puts a block's proved events into the place of those that were answered for it, and tells whether these were others.
+func (x *Indexer) replace(r *span, h *header, p proof) bool {
 	low, _ := slices.BinarySearchFunc(r.logs, uint64(h.Number), func(l event, n uint64) int { return cmp.Compare(l.blockNumber, n) })
 	high := low
 	for high < len(r.logs) && r.logs[high].blockNumber == uint64(h.Number) {
@@ -96,13 +108,14 @@ func (x *Indexer) replace(r *span, h *header, p proof) {
 	proved := decodeAll(x.followedIn(p.logs))
 	incident := x.judge(h, r.logs[low:high], proved)
 	if incident == nil {
-		return
+		return false
 	}
 	r.incidents = append(r.incidents, *incident)
 	r.logs = slices.Concat(r.logs[:low], proved, r.logs[high:])
 	r.times[h.Hash] = int64(h.Time)
 	r.blocks = slices.DeleteFunc(r.blocks, func(b schema.Block) bool { return b.Number == uint64(h.Number) })
 	r.blocks = append(r.blocks, x.blockRow(h))
+	return true
 }
 
 // commit says in the place that a range was read.
@@ -117,18 +130,24 @@ func (p *place) commit(first uint64, r *span) {
 
 // sampled picks the share of blocks that the configuration wants proved. It goes by a hash of the block's number, so that every run picks the
 // same blocks, among them those without logs, whose own hashes nobody has read.
-func (x *Indexer) sampled(number uint64) bool {
-	if x.cfg.Sample <= 0 || x.cfg.Sample >= 1 {
-		return x.cfg.Sample >= 1
+func (x *Indexer) sampled(number uint64) bool { return share(x.cfg.ChainID, number, x.cfg.Sample) }
+
+// share picks some of all numbers, the same ones for the same key.
+func share(key, number uint64, of float64) bool {
+	if of <= 0 || of >= 1 {
+		return of >= 1
 	}
 	var b [8]byte
 	binary.BigEndian.PutUint64(b[:], number)
-	return float64(siphash.Hash(x.cfg.ChainID, 0, b[:])) < x.cfg.Sample*math.MaxUint64
+	return float64(siphash.Hash(key, 0, b[:])) < of*math.MaxUint64
 }
 
 func (c *Config) checkProofs() error {
 	if !(c.Sample >= 0 && c.Sample <= 1) {
 		return fmt.Errorf("chain %s: %w: sample is a share of the blocks, from 0 to 1", c.Name, ErrConfig)
+	}
+	if !(c.Compare >= 0 && c.Compare <= 1) {
+		return fmt.Errorf("chain %s: %w: compare is a share of the ranges, from 0 to 1", c.Name, ErrConfig)
 	}
 	return nil
 }

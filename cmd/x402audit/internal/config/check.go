@@ -132,6 +132,12 @@ func (t *tree) chains(chains []Chain) {
 		if !(c.Sample >= 0 && c.Sample <= 1) {
 			t.wrong(path+".sample", "%v is not a share of the blocks, from 0 to 1", c.Sample)
 		}
+		if !t.given(path + ".compare") {
+			c.Compare = 0.02
+		}
+		if !(c.Compare >= 0 && c.Compare <= 1) {
+			t.wrong(path+".compare", "%v is not a share of the ranges, from 0 to 1", c.Compare)
+		}
 		if !t.given(path + ".from_block") {
 			t.wrong(path+".from_block", "missing: the first block to read, 0 for all")
 		}

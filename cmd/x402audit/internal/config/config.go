@@ -69,6 +69,7 @@ type Chain struct {
 	Link       bool     `yaml:"link"`        // read every header of the backfill
 	Prove      bool     `yaml:"prove"`       // and every block's receipts
 	Sample     float64  `yaml:"sample"`      // the share of the backfill's blocks whose receipts are read, 0 to 1
+	Compare    float64  `yaml:"compare"`     // the share of the backfill's ranges that a second endpoint is asked for too, 0 to 1; default 0.02
 
 	Permit2Proxies []Address `yaml:"permit2_proxies"` // the x402 contracts that settle over Permit2; [] reads none
 }

@@ -48,7 +48,7 @@ func TestWholeFile(t *testing.T) {
 	if base.ChainID != 8453 || base.FromBlock != 30_000_000 || time.Duration(base.Poll) != 500*time.Millisecond {
 		t.Errorf("chain: %+v", base)
 	}
-	if x := c.Indexers()[0]; !x.Link || x.Prove || x.Sample != 0.001 {
+	if x := c.Indexers()[0]; !x.Link || x.Prove || x.Sample != 0.001 || x.Compare != 0.02 {
 		t.Errorf("proofs: %+v", x)
 	}
 	usdc := base.Tokens[0]

@@ -44,7 +44,7 @@ func (c *Config) Indexers() []indexer.Config {
 		list[i] = indexer.Config{
 			Name: chain.Name, ChainID: chain.ChainID, RPC: chain.RPC, FromBlock: chain.FromBlock,
 			FinalDepth: chain.FinalDepth, Poll: time.Duration(chain.Poll),
-			Link: chain.Link, Prove: chain.Prove, Sample: chain.Sample,
+			Link: chain.Link, Prove: chain.Prove, Sample: chain.Sample, Compare: chain.Compare,
 			Interest: interest(&audit), KeepTransfer: keepTransfer(&audit), PaysOut: audit.Merchants.Has,
 		}
 		if chain.Scope == ScopeWatched {
