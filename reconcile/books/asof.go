@@ -6,8 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
 
 	"x402audit/reconcile"
 	"x402audit/reconcile/match"
@@ -82,6 +85,11 @@ const (
 // whole when the cursor was read first and no row knows more than the cursor; otherwise it is read again. The evidence that a read has met
 // goes through upTo.
 func (b *Books) between(ctx context.Context, read func(context.Context) error) (*AsOf, error) {
+	return b.betweenIn(ctx, "", nil, read)
+}
+
+// betweenIn is between for a read of only those payments, with their findings, of which a condition on the columns of their key holds.
+func (b *Books) betweenIn(ctx context.Context, where string, p clickhouse.Parameters, read func(context.Context) error) (*AsOf, error) {
 	for range attempts {
 		asOf, err := b.asOf(ctx)
 		if err != nil {
@@ -89,7 +97,7 @@ func (b *Books) between(ctx context.Context, read func(context.Context) error) (
 		}
 		err = read(context.WithValue(ctx, limit{}, asOf.Evidence))
 		if err == nil {
-			err = b.noneGone(ctx, asOf.Evidence)
+			err = b.noneGone(ctx, where, p, asOf.Evidence)
 		}
 		if !errors.Is(err, errLater) {
 			return asOf, err
@@ -118,11 +126,17 @@ func upTo(ctx context.Context, evidence uint64) error {
 const evidenceOf = "toUInt64(bitAnd(%s, toUInt128('18446744073709551615')))"
 
 // noneGone is errLater when a later sweep has removed rows: a row that is gone cannot say so itself.
-func (b *Books) noneGone(ctx context.Context, evidence uint64) error {
-	for _, table := range []string{schema.Payments.Name, schema.Findings.Name, schema.Refunds.Name} {
+func (b *Books) noneGone(ctx context.Context, where string, p clickhouse.Parameters, evidence uint64) error {
+	tables := []string{schema.Payments.Name, schema.Findings.Name}
+	if where == "" {
+		tables, where = append(tables, schema.Refunds.Name), "true"
+	}
+	with := params("evidence", evidence)
+	maps.Copy(with, p)
+	for _, table := range tables {
 		var gone uint64
-		query := fmt.Sprintf("SELECT count() FROM %s WHERE deleted = 1 AND "+evidenceOf+" > {evidence:UInt64}", table, "version")
-		if err := b.store.Conn().QueryRow(withParams(ctx, params("evidence", evidence)), query).Scan(&gone); err != nil {
+		query := fmt.Sprintf("SELECT count() FROM %s WHERE deleted = 1 AND "+evidenceOf+" > {evidence:UInt64} AND (%s)", table, "version", where)
+		if err := b.store.Conn().QueryRow(withParams(ctx, with), query).Scan(&gone); err != nil {
 			return fmt.Errorf("reading %s: %w", table, err)
 		}
 		if gone > 0 {

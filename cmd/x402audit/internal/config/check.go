@@ -31,6 +31,7 @@ func defaults() *Config {
 			PoisoningSettlements: limits.PoisoningSettlements, PoisoningDust: Units(limits.PoisoningDust),
 		}},
 		Receive:  receiveDefaults(),
+		Read:     Read{Listen: ListenOff},
 		Schedule: Schedule{Reconcile: "@every 10s", Windows: "@every 10m"},
 		HTTP:     HTTP{Listen: "127.0.0.1:9402"},
 		Log:      Logging{Level: "info", Format: "auto"},
@@ -46,6 +47,7 @@ func (t *tree) complete(c *Config) {
 	t.scopes(c)
 	t.logs(c.Logs)
 	t.receive(c)
+	t.read(c)
 	t.rules(&c.Rules)
 	t.thresholds(&c.Auditing.Thresholds)
 	t.schedule("schedule.reconcile", c.Schedule.Reconcile)

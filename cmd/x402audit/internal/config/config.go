@@ -38,6 +38,7 @@ type Config struct {
 	Facilitators []Facilitator `yaml:"facilitators"`
 	Logs         []Log         `yaml:"logs"`
 	Receive      Receive       `yaml:"receive"`
+	Read         Read          `yaml:"read"`
 	Rules        Rules         `yaml:"rules"`
 	Auditing     Auditing      `yaml:"audit"`
 	Schedule     Schedule      `yaml:"schedule"`

@@ -2,9 +2,7 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -28,8 +26,8 @@ func (h *health) swept(err error) {
 	h.failed = err
 }
 
-// serve answers /metrics, /healthz (the process lives) and /readyz (it does its work) until ctx ends.
-func (w *Worker) serve(ctx context.Context, l net.Listener) error {
+// operation answers /metrics, /healthz (the process lives) and /readyz (it does its work).
+func (w *Worker) operation() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(w.reg, promhttp.HandlerOpts{}))
 	mux.HandleFunc("GET /healthz", func(rw http.ResponseWriter, _ *http.Request) { fmt.Fprintln(rw, "ok") })
@@ -41,22 +39,7 @@ func (w *Worker) serve(ctx context.Context, l net.Listener) error {
 		}
 		fmt.Fprintln(rw, "ready")
 	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(l) }()
-	select {
-	case err := <-ended:
-		return fmt.Errorf("serving metrics on %s: %w", l.Addr(), err)
-	case <-ctx.Done():
-	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
-	defer cancel()
-	err := server.Shutdown(last)
-	<-ended
-	if errors.Is(err, context.DeadlineExceeded) { // a client that keeps its request open does not keep the program
-		return server.Close()
-	}
-	return err
+	return mux
 }
 
 // missing says in one line each what keeps the worker from being ready.

@@ -3,15 +3,13 @@
 //
 // New evidence, from whichever of them, wakes the sweeper (sweep.go), which judges it after a short while, so that a burst is one sweep; the schedule
 // wakes it too, because time alone can decide a payment. Sweeps ask questions, indexers answer them, answers are evidence. Once (once.go) does the
-// same without waiting for anything. Health and metrics are served beside (health.go).
+// same without waiting for anything. Health and metrics (health.go) and look-ups of payments (package books) are served beside.
 package worker
 
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
-	"net"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -20,6 +18,7 @@ import (
 	"x402audit/cmd/x402audit/internal/config"
 	"x402audit/indexer"
 	"x402audit/reconcile"
+	"x402audit/reconcile/books"
 	"x402audit/reconcile/ingest"
 	"x402audit/reconcile/receive"
 	"x402audit/schema"
@@ -88,20 +87,20 @@ func (w *Worker) Close() {
 
 // Run works until ctx ends, which is no error, or until something fails that trying again cannot mend.
 func (w *Worker) Run(ctx context.Context) error {
-	listener, err := listen("http.listen", w.cfg.HTTP.Listen)
+	at, err := listen(w.cfg)
 	if err != nil {
 		return err
 	}
-	posts, err := listen("receive.listen", w.cfg.Receive.Listen)
-	if err != nil {
-		return errors.Join(err, closed(listener))
-	}
 	group, ctx := errgroup.WithContext(ctx)
-	if listener != nil {
-		group.Go(func() error { return w.serve(ctx, listener) })
+	if at.operation != nil {
+		group.Go(func() error { return serve(ctx, at.operation, w.operation()) })
 	}
-	if posts != nil {
-		group.Go(func() error { return w.receive.Run(ctx, posts, w.changed) })
+	if at.receive != nil {
+		group.Go(func() error { return w.receive.Run(ctx, at.receive, w.changed) })
+	}
+	if at.read != nil {
+		books := books.New(w.store, w.cfg.Audit())
+		group.Go(func() error { return serve(ctx, at.read, books.Handler(w.cfg.ReadToken(), w.log)) })
 	}
 	for _, c := range w.chains {
 		group.Go(func() error { return c.Run(ctx, w.changed) })
@@ -118,27 +117,8 @@ func (w *Worker) Run(ctx context.Context) error {
 			}
 		})
 	}
-	w.log.Info("running", "chains", len(w.chains), "logs", len(w.cfg.Logs), "http", w.cfg.HTTP.Listen, "receive", w.cfg.Receive.Listen)
+	w.log.Info("running", "chains", len(w.chains), "logs", len(w.cfg.Logs), "http", w.cfg.HTTP.Listen, "receive", w.cfg.Receive.Listen, "read", w.cfg.Read.Listen)
 	return group.Wait()
-}
-
-// listen is nil for "off".
-func listen(key, address string) (net.Listener, error) {
-	if address == config.ListenOff {
-		return nil, nil
-	}
-	l, err := net.Listen("tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w (another worker may serve there; set another address, or \"off\")", key, err)
-	}
-	return l, nil
-}
-
-func closed(l net.Listener) error {
-	if l == nil {
-		return nil
-	}
-	return l.Close()
 }
 
 var errEngineGone = errors.New("the embedded engine ended; what was acknowledged is on disk, start again to go on")
