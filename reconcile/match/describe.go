@@ -37,6 +37,9 @@ func (j *judge) describe(c *Case) {
 			if !p.Required.Known {
 				p.Required = x.Required
 			}
+			if p.Facilitator == "" {
+				p.Facilitator = x.Facilitator
+			}
 			if p.ClaimTransaction == (schema.Hash{}) {
 				p.ClaimTransaction = x.Transaction
 			}

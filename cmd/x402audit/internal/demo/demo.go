@@ -1,7 +1,7 @@
-// Package demo is the whole audit on this machine alone: a development chain, three merchants, two facilitators that write settlement logs, about
-// three hundred signed payments, and what can go wrong with them.
+// Package demo is the whole audit on this machine alone: a development chain, four merchants, two facilitators that write settlement logs, a server that writes
+// an access log, about three hundred signed payments, and what can go wrong with them.
 //
-// A [Scenario] is played on a chain in steps (scenario.go): honest payments (shop.go) with labelled anomalies among them (anomalies.go,
+// A [Scenario] is played on a chain in steps (scenario.go): honest payments (shop.go) with labelled anomalies among them (anomalies.go, server.go,
 // played as scene.go says). [Run] plays it into a folder, where it also writes a configuration file, and audits it as the commands do: it loads
 // that file and has a worker catch up, once before a reorganization, which must have been seen to be gone, and once at the end. Then it
 // reads the books and holds every payment against its label (check.go). The chain ends with the demo, the folder stays.
@@ -285,7 +285,8 @@ func (r *run) next(judged map[string]Judged) {
 	file := r.configFile()
 	r.line("\nThe chain is gone, the books are in %s. To look further:", r.dir)
 	for _, what := range []string{
-		"front-run: the facilitator finds the nonce used", "replayed at another facilitator", "paid twice: again after a timeout",
+		"front-run: the facilitator finds the nonce used", "replayed at another facilitator", "served twice: another resource for the same payment",
+		"served, and never settled", "paid twice: again after a timeout",
 		"reorganized and included elsewhere", "batch of several authorizations in one transaction",
 	} {
 		of := slices.DeleteFunc(slices.Clone(r.scenario.labels), func(l Label) bool { return l.What != what })

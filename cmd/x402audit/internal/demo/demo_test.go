@@ -34,7 +34,7 @@ func TestDemo(t *testing.T) {
 	if err := Run(t.Context(), Options{Keep: dir, Out: &out, Err: os.Stderr}); err != nil {
 		t.Fatalf("%v\n%s", err, out.String())
 	}
-	if !strings.Contains(out.String(), "\nLabelled anomalies: 46 of 46 judged as made\n") {
+	if !strings.Contains(out.String(), "\nLabelled anomalies: 57 of 57 judged as made\n") {
 		t.Errorf("the demo does not say that all labels were found:\n%s", out.String())
 	}
 
@@ -64,6 +64,7 @@ func TestDemo(t *testing.T) {
 	}
 	for _, rule := range []string{
 		"replayed_authorization", "front_run", "paid_twice", "invalid_signature", "wrong_token", "unknown_recipient", "overpaid", "underpaid", "conflicting_claim",
+		"served_not_settled", "settled_not_served",
 	} {
 		if rules[rule] == 0 {
 			t.Errorf("no payment has the finding %s", rule)
@@ -91,9 +92,10 @@ func TestDemo(t *testing.T) {
 
 	// The commands that the demo names work as it names them.
 	for what, name := range map[string]string{
-		"paid twice: again after a timeout":                  "explain-paid-twice",
-		"reorganized and included elsewhere":                 "explain-reorganized",
-		"batch of several authorizations in one transaction": "explain-batch",
+		"paid twice: again after a timeout":                   "explain-paid-twice",
+		"served twice: another resource for the same payment": "explain-served-twice",
+		"reorganized and included elsewhere":                  "explain-reorganized",
+		"batch of several authorizations in one transaction":  "explain-batch",
 	} {
 		var story bytes.Buffer
 		if err := b.Explain(t.Context(), &story, suggested(t, out.String(), what)); err != nil {
@@ -312,7 +314,7 @@ func TestPrepare(t *testing.T) {
 	}
 	marked := firstLine + "\nchains: []\n"
 	f("absent", "", nil)
-	f("a former demo's", "", map[string]string{ConfigFile: marked, LogA: "x", LogB: "x", engineData + "/x": "x"})
+	f("a former demo's", "", map[string]string{ConfigFile: marked, LogA: "x", LogB: "x", LogServer: "x", engineData + "/x": "x"})
 	f("a demo that was cut short", "", map[string]string{ConfigFile: marked})
 	f("somebody's books", "no demo wrote it", map[string]string{ConfigFile: "chains: []\n", engineData + "/x": "x"})
 	f("anything else", "no demo wrote it", map[string]string{"thesis.tex": "x"})

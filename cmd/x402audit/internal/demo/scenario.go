@@ -5,8 +5,10 @@ import (
 	"fmt"
 	"math/big"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -28,20 +30,22 @@ func ChainOptions() devchain.Options {
 	}
 }
 
-// Scenario is a day in the life of three merchants and two facilitators, with what can go wrong slipped in and labelled. Its steps are played
+// Scenario is a day in the life of four merchants and two facilitators, with what can go wrong slipped in and labelled. Its steps are played
 // in their order, each once.
 type Scenario struct {
-	chain  *devchain.Chain
-	dir    string
-	seed   string
-	random *rand.Rand
-	size   int
-	a, b   *devchain.Facilitator
-	silent *devchain.Facilitator // signs as A and writes no log
-	payers []*devchain.Payer
-	honest []schema.Key
-	labels []Label
-	reorg  common.Hash // the transaction that the reorganization includes elsewhere
+	chain    *devchain.Chain
+	dir      string
+	seed     string
+	random   *rand.Rand
+	size     int
+	a, b     *devchain.Facilitator
+	silent   *devchain.Facilitator // signs as A and writes no log
+	server   appendTo              // the access log of the server of the maps
+	requests int                   // that it had
+	payers   []*devchain.Payer
+	honest   []schema.Key
+	labels   []Label
+	reorg    common.Hash // the transaction that the reorganization includes elsewhere
 }
 
 // Label is one anomaly's payment, or its line, and what the audit has to make of it.
@@ -80,6 +84,10 @@ func New(chain *devchain.Chain, dir, seed string, honest int) (*Scenario, error)
 	if s.b, err = s.facilitator("B", LogB); err != nil {
 		return nil, err
 	}
+	s.server = appendTo(filepath.Join(dir, LogServer))
+	if err := os.WriteFile(string(s.server), nil, 0o600); err != nil {
+		return nil, fmt.Errorf("the server's access log: %w", err)
+	}
 	s.silent = &devchain.Facilitator{Name: s.a.Name, Signer: s.a.Signer, Chain: chain, Log: discard{}}
 	return s, nil
 }
@@ -113,9 +121,9 @@ func (s *Scenario) Steps() []Step {
 		Step{Name: "reorganization", Seen: true, Do: s.reorganize})
 	steps = append(steps, stretches("after the reorganization", acts[half:])...)
 	steps = append(steps, Step{Name: "hours pass", Do: s.hoursPass})
-	ending := make([]act, last)
-	for i := range ending {
-		ending[i] = s.pay
+	ending := []act{s.buyMaps} // whatever else is bought, the server's log goes on
+	for len(ending) < last {
+		ending = append(ending, s.pay)
 	}
 	return append(steps, stretches("closing", append(ending, s.scene(pendingAtTheEnd)))...)
 }
@@ -125,9 +133,14 @@ type act func(context.Context) error
 
 // acts are the honest payments with the anomalies spread among them.
 func (s *Scenario) acts(honest int) (acts []act) {
+	anomalies := slices.Concat(anomalies, atTheServer)
 	placed := 0
 	for i := range honest {
-		acts = append(acts, s.pay)
+		if i == 0 { // the server's log begins before anything can be missing from it
+			acts = append(acts, s.buyMaps)
+		} else {
+			acts = append(acts, s.pay)
+		}
 		for placed < len(anomalies) && placed*honest <= i*len(anomalies) {
 			acts = append(acts, s.scene(anomalies[placed]))
 			placed++
@@ -189,8 +202,14 @@ func (s *Scenario) branch(ctx context.Context) error {
 // reorganize replaces the three blocks of the branch; of their transactions the first comes back, in the last of the new blocks.
 func (s *Scenario) reorganize(ctx context.Context) error { return s.chain.Reorg(ctx, 3, s.reorg) }
 
-// pay makes one honest payment.
+// pay makes one honest payment, and buyMaps one at the server whose log is read.
 func (s *Scenario) pay(ctx context.Context) error {
+	return s.buy(ctx, resources[s.random.IntN(len(resources))])
+}
+
+func (s *Scenario) buyMaps(ctx context.Context) error { return s.buy(ctx, tiles) }
+
+func (s *Scenario) buy(ctx context.Context, resource devchain.Resource) error {
 	if err := s.pass(ctx); err != nil {
 		return err
 	}
@@ -198,7 +217,7 @@ func (s *Scenario) pay(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	payer, resource := s.payers[s.random.IntN(len(s.payers))], resources[s.random.IntN(len(resources))]
+	payer := s.payers[s.random.IntN(len(s.payers))]
 	facilitator, version := s.a, 1+s.random.IntN(2)
 	if s.random.IntN(4) == 0 {
 		facilitator, version = s.b, 2
@@ -212,6 +231,9 @@ func (s *Scenario) pay(ctx context.Context) error {
 		return fmt.Errorf("an honest payment was refused: %s", response.ErrorReason)
 	}
 	s.honest = append(s.honest, keyOf(request))
+	if resource.PayTo == atlas.PayTo {
+		return s.answered(ctx, request, resource, &response, http.StatusOK, s.nextRequest())
+	}
 	return nil
 }
 

@@ -43,7 +43,7 @@ func TestScenariosAreEqual(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, name := range []string{LogA, LogB} {
+		for _, name := range []string{LogA, LogB, LogServer} {
 			content, err := os.ReadFile(filepath.Join(dir, name))
 			if err != nil {
 				t.Fatal(err)

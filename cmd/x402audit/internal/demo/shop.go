@@ -20,6 +20,7 @@ const (
 	ConfigFile = "x402audit.yaml"
 	LogA       = "settlements-a.jsonl"
 	LogB       = "settlements-b.jsonl"
+	LogServer  = "access-maps.jsonl"
 	engineData = "data"
 )
 
@@ -38,7 +39,9 @@ var (
 	ledger  = newMerchant("Daily Ledger", "api.ledger.example")
 	models  = newMerchant("Models", "infer.models.example")
 
-	merchants = []merchant{weather, ledger, models}
+	atlas = newMerchant("Maps", "api.maps.example") // the one whose server's access log is read too
+
+	merchants = []merchant{weather, ledger, models, atlas}
 
 	forecast = weather.sells("/v1/forecast", "Forecast for a place", 10_000)
 	history  = weather.sells("/v1/history", "Weather of a past day", 10_000)
@@ -48,7 +51,10 @@ var (
 	chat     = models.sells("/v1/chat", "One answer of a large model", 150_000)
 	embed    = models.sells("/v1/embed", "Embedding of a text", 1_000)
 
-	resources = []devchain.Resource{forecast, history, radar, article, search, chat, embed}
+	tiles   = atlas.sells("/v1/tiles", "Map tiles of a place", 5_000)
+	geocode = atlas.sells("/v1/geocode", "Coordinates of an address", 5_000)
+
+	resources = []devchain.Resource{forecast, history, radar, article, search, chat, embed, tiles, geocode}
 )
 
 // customers is how many payers pay honestly.
@@ -108,6 +114,7 @@ facilitators:
 logs:
   - {facilitator: A, path: {{.LogA}}}
   - {facilitator: B, path: {{.LogB}}}
+  - {role: server, path: {{.LogServer}}}
 http: {listen: "off"}
 log: {level: error}
 `))
@@ -116,7 +123,7 @@ log: {level: error}
 func (s *Scenario) Config() []byte {
 	var b bytes.Buffer
 	err := configuration.Execute(&b, map[string]any{
-		"Data": engineData, "RPC": s.chain.URL, "Merchants": merchants, "LogA": LogA, "LogB": LogB,
+		"Data": engineData, "RPC": s.chain.URL, "Merchants": merchants, "LogA": LogA, "LogB": LogB, "LogServer": LogServer,
 		"A": devchain.Address(s.a.Signer), "B": devchain.Address(s.b.Signer),
 	})
 	if err != nil {
