@@ -75,6 +75,7 @@ const (
 	SignatureValid        SignatureCheck = "valid"
 	SignatureInvalid      SignatureCheck = "invalid"
 	SignatureUnverifiable SignatureCheck = "unverifiable" // contract accounts, EIP-6492, EIP-7702, redacted, unknown domain
+	SignatureUnchecked    SignatureCheck = "unchecked"    // there is one, and checking is switched off
 )
 
 // ErrorClass is the normalised form of a claim's error reason.

@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"regexp"
 	"testing"
 )
 
-var anySignature = regexp.MustCompile(`"signature":"0x[0-9a-f]+",?`)
-
-// BenchmarkParse reads the lines that the real SDK's hooks wrote, with and without their signatures: recovering costs more than all else.
+// BenchmarkParse reads the lines that the real SDK's hooks wrote, on one core and on all: with their signatures checked, which costs more than all else, and with
+// checking switched off.
 func BenchmarkParse(b *testing.B) {
 	var lines [][]byte
 	size := 0
@@ -24,23 +22,37 @@ func BenchmarkParse(b *testing.B) {
 			size += len(line)
 		}
 	}
-	f := func(name string, lines [][]byte) {
-		b.Run(name, func(b *testing.B) {
-			p := newParser(b, Options{Facilitator: "A"})
+	f := func(name string, o Options) {
+		p := newParser(b, o)
+		run := func(b *testing.B, parse func(b *testing.B)) {
 			b.SetBytes(int64(size / len(lines)))
 			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				if _, err := p.Parse(lines[i%len(lines)]); err != nil {
-					b.Fatal(err)
-				}
-			}
+			b.ResetTimer()
+			parse(b)
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "lines/s")
+		}
+		one := func(b *testing.B, i int) {
+			if _, err := p.Parse(lines[i%len(lines)]); err != nil {
+				b.Error(err)
+			}
+		}
+		b.Run(name+"/core", func(b *testing.B) {
+			run(b, func(b *testing.B) {
+				for i := range b.N {
+					one(b, i)
+				}
+			})
+		})
+		b.Run(name+"/all", func(b *testing.B) {
+			run(b, func(b *testing.B) {
+				b.RunParallel(func(pb *testing.PB) {
+					for i := 0; pb.Next(); i++ {
+						one(b, i)
+					}
+				})
+			})
 		})
 	}
-	f("signed", lines)
-	unsigned := make([][]byte, len(lines))
-	for i, line := range lines {
-		unsigned[i] = bytes.ReplaceAll(anySignature.ReplaceAll(line, nil), []byte(`,}`), []byte(`}`))
-	}
-	f("unsigned", unsigned)
+	f("signatures=check", Options{Facilitator: "A"})
+	f("signatures=off", Options{Facilitator: "A", Unchecked: true})
 }

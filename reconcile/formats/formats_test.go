@@ -615,6 +615,37 @@ func TestSignature(t *testing.T) {
 	}
 }
 
+// With checking switched off a claim says so, and is the same claim in everything else.
+func TestUnchecked(t *testing.T) {
+	lines, err := os.ReadFile(filepath.Join("testdata", "facilitator-v2.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed := 0
+	for line := range bytes.Lines(lines) {
+		want, err := newParser(t, Options{Facilitator: "A"}).Parse(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := newParser(t, Options{Facilitator: "A", Unchecked: true}).Parse(line)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range want.Claims {
+			if want.Claims[i].Signature != schema.SignatureAbsent {
+				want.Claims[i].Signature = schema.SignatureUnchecked
+				signed++
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if signed == 0 {
+		t.Error("no line is signed")
+	}
+}
+
 func mustObject(t *testing.T, text string) object {
 	t.Helper()
 	var s scanner

@@ -62,6 +62,9 @@ type Options struct {
 	JSONPath    string             // where in a line's object the record stands, such as ctx.payment; "" looks for it
 	Columns     map[string]string  // of formats flat and csv: what the source calls a field of ColumnNames
 	Chains      map[uint64][]Token // by chain id; signatures are checked on these tokens only
+	// Unchecked leaves signatures alone, which are most of the work; claims then say unchecked. Only where a record names no token is its signature still
+	// recovered: it is the one thing that tells which token it can move.
+	Unchecked bool
 }
 
 // Records is what one line holds.
@@ -114,6 +117,7 @@ type Parser struct {
 	path        []string
 	columns     columns
 	domains     map[uint64][]domain
+	unchecked   bool
 	table       *table // of a CSV file's rows; nil reads JSON
 	readers     *sync.Pool
 }
@@ -127,7 +131,7 @@ type reader struct {
 
 // New makes a parser. The error is one sentence about the option.
 func New(o Options) (*Parser, error) {
-	p := &Parser{facilitator: o.Facilitator, bound: o.Bound, role: o.Role, formats: known, domains: map[uint64][]domain{}, readers: &sync.Pool{New: func() any { return new(reader) }}}
+	p := &Parser{facilitator: o.Facilitator, bound: o.Bound, role: o.Role, formats: known, domains: map[uint64][]domain{}, unchecked: o.Unchecked, readers: &sync.Pool{New: func() any { return new(reader) }}}
 	switch o.Role {
 	case "", schema.RoleFacilitator, schema.RoleServer:
 	default:

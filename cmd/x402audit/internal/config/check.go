@@ -23,7 +23,7 @@ func defaults() *Config {
 			OpenFor: Duration(r.OpenFor), UnloggedAfter: Duration(r.UnloggedAfter),
 			LogDisorder: Duration(r.LogDisorder), PaidTwiceWindow: Duration(r.PaidTwiceWindow), Dust: Units(r.Dust),
 		},
-		Auditing: Auditing{Thresholds: Thresholds{
+		Auditing: Auditing{Signatures: SignaturesCheck, Thresholds: Thresholds{
 			NonceUsedBurst: limits.NonceUsedBurst, NonceUsedWindow: Duration(limits.NonceUsedWindow),
 			PayerBurst: limits.PayerBurst, PayerBurstWindow: Duration(limits.PayerBurstWindow),
 			ConcentrationShare: limits.ConcentrationShare, ConcentrationPayments: limits.ConcentrationPayments,
@@ -49,6 +49,7 @@ func (t *tree) complete(c *Config) {
 	t.receive(c)
 	t.read(c)
 	t.rules(&c.Rules)
+	t.oneOf("audit.signatures", c.Auditing.Signatures, SignaturesCheck, SignaturesOff)
 	t.thresholds(&c.Auditing.Thresholds)
 	t.schedule("schedule.reconcile", c.Schedule.Reconcile)
 	t.schedule("schedule.windows", c.Schedule.Windows)

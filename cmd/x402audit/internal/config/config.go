@@ -121,8 +121,9 @@ type Rules struct {
 	Dust            Units    `yaml:"dust"`
 }
 
-// Auditing is how strictly payments are remarked upon.
+// Auditing is how closely payments are looked at, and how strictly they are remarked upon.
 type Auditing struct {
+	Signatures string     `yaml:"signatures"` // check, or off
 	Thresholds Thresholds `yaml:"thresholds"`
 }
 
@@ -163,6 +164,9 @@ const (
 	ScopeToken   = "token"
 	ScopeWatched = "watched"
 	ListenOff    = "off"
+
+	SignaturesCheck = "check"
+	SignaturesOff   = "off"
 )
 
 // Flags override the file and the environment.

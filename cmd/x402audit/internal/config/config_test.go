@@ -141,6 +141,7 @@ x402audit.yaml:2: chains[0].from_block: missing: the first block to read, 0 for 
 	f(base+"logs:\n  - {path: b.csv, columns: {network: a, network: b}}\n", `x402audit.yaml:3: logs[0].columns.network is given twice`)
 	f(base+"rules: {open_for: 1day, unlogged_after: 0s}\n", `x402audit.yaml:2: rules.open_for: "1day" is not a duration such as 90s, 5m or 24h`)
 	f(base+"rules: {unlogged_after: 0s}\n", `x402audit.yaml:2: rules.unlogged_after: must be at least 1s: block times are whole seconds`)
+	f(base+"audit: {signatures: maybe}\n", `x402audit.yaml:2: audit.signatures: "maybe" is none of check, off`)
 	f(base+"audit: {thresholds: {payer_burst_window: 10ms, circular_share: 101}}\n",
 		`x402audit.yaml:2: audit.thresholds.payer_burst_window: must be at least 1s: block times are whole seconds`,
 		`x402audit.yaml:2: audit.thresholds.circular_share: 101 is more than 100 percent`)

@@ -116,7 +116,7 @@ func (c *Config) Sources() []ingest.Source {
 
 // Formats are the tokens on whose EIP-712 domain signatures are checked.
 func (c *Config) Formats() formats.Options {
-	o := formats.Options{Chains: map[uint64][]formats.Token{}}
+	o := formats.Options{Chains: map[uint64][]formats.Token{}, Unchecked: c.Auditing.Signatures == SignaturesOff}
 	for _, chain := range c.Chains {
 		for _, t := range chain.Tokens {
 			o.Chains[chain.ChainID] = append(o.Chains[chain.ChainID], formats.Token{Address: schema.Address(t.Address), Name: t.Name, Version: t.Version})
