@@ -4,8 +4,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"maps"
+	"regexp"
 	"slices"
 	"strings"
+	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -14,53 +18,49 @@ import (
 	"x402audit/schema"
 )
 
-// asOf reads the point at which this sweep judges, and how much each writer had announced by then. Writers are read first: what they announce later
-// is for the next sweep, even when this one already sees its evidence.
-func (a *Auditor) asOf(ctx context.Context) (match.AsOf, map[string]uint64, error) {
-	asof := match.AsOf{Heads: map[uint64]schema.Head{}, CoveredSince: map[uint64]int64{}, CoveredFrom: map[uint64]uint64{}}
-	writers := map[string]uint64{}
-	rows, err := a.store.Conn().Query(ctx, "SELECT writer, max(seq) FROM touched GROUP BY writer")
-	if err != nil {
-		return asof, nil, fmt.Errorf("reading touched: %w", err)
+// heads reads the newest head of each followed chain.
+func (a *Auditor) heads(ctx context.Context) (map[uint64]schema.Head, error) {
+	heads := map[uint64]schema.Head{}
+	var mu sync.Mutex
+	reads, reading := errgroup.WithContext(ctx)
+	for chain := range a.cfg.Chains {
+		reads.Go(func() error {
+			rows, err := schema.Heads.Select(reading, a.store, fmt.Sprintf("WHERE chain_id = %d ORDER BY chain_id DESC, seq DESC LIMIT 1", chain), nil)
+			mu.Lock()
+			defer mu.Unlock()
+			for _, h := range rows {
+				h.Seq = 0
+				heads[chain] = h
+			}
+			return err
+		})
 	}
-	defer rows.Close()
-	for rows.Next() {
-		var writer string
-		var seq uint64
-		if err := rows.Scan(&writer, &seq); err != nil {
-			return asof, nil, fmt.Errorf("reading touched: %w", err)
-		}
-		writers[writer] = seq
-		asof.Evidence += seq
-	}
-	if err := rows.Err(); err != nil {
-		return asof, nil, fmt.Errorf("reading touched: %w", err)
-	}
+	return heads, reads.Wait()
+}
 
-	heads, err := schema.Heads.Select(ctx, a.store, "FINAL ORDER BY chain_id, seq DESC LIMIT 1 BY chain_id", nil)
-	if err != nil {
-		return asof, nil, err
+// asOf completes the point at which this sweep judges. It is read before the evidence, so that it claims nothing that is not stored; what is stored
+// later is for the next sweep, even when this one already sees it.
+func (a *Auditor) asOf(ctx context.Context, heads map[uint64]schema.Head, writers map[string]uint64) (match.AsOf, error) {
+	asof := match.AsOf{Heads: heads, CoveredSince: map[uint64]int64{}, CoveredFrom: map[uint64]uint64{}}
+	for _, seq := range writers {
+		asof.Evidence += seq
 	}
 	var latest int64
 	for _, h := range heads {
-		if _, followed := a.cfg.Chains[h.ChainID]; followed {
-			h.Seq = 0
-			asof.Heads[h.ChainID] = h
-			latest = max(latest, h.Latest.Time)
-		}
+		latest = max(latest, h.Latest.Time)
 	}
 	reads, reading := errgroup.WithContext(ctx)
 	reads.Go(func() error { return a.covered(reading, &asof) })
+	ended := sync.OnceValues(func() (map[string]bool, error) { return a.ended(reading) })
 	reads.Go(func() (err error) {
-		asof.Sources, err = a.sources(reading, match.LatestRecord(latest))
+		asof.Sources, err = a.sources(reading, match.LatestRecord(latest), ended)
 		return err
 	})
 	reads.Go(func() (err error) {
-		asof.Servers, err = a.servers(reading, match.LatestRecord(latest))
+		asof.Servers, err = a.servers(reading, match.LatestRecord(latest), ended)
 		return err
 	})
-	err = reads.Wait()
-	return asof, writers, err
+	return asof, reads.Wait()
 }
 
 // covered finds, for each chain, since when every block up to the final one has been read. How strongly the ranges are known beyond that (anchored, linked,
@@ -91,15 +91,39 @@ func (a *Auditor) covered(ctx context.Context, asof *match.AsOf) error {
 			asof.CoveredSince[chain] = 0
 			continue
 		}
-		blocks, err := schema.Blocks.Select(ctx, a.store, fmt.Sprintf("FINAL WHERE chain_id = %d AND number >= %d AND canonical ORDER BY number LIMIT 1", chain, from), nil)
+		first, err := a.firstBlock(ctx, chain, from)
 		if err != nil {
 			return err
 		}
-		if len(blocks) > 0 {
-			asof.CoveredSince[chain] = blocks[0].Time
+		if first != nil {
+			asof.CoveredSince[chain] = first.Time
 		}
 	}
 	return nil
+}
+
+// firstBlock is the first canonical block from a number on, nil when there is none. Looking at a few is nearly always enough.
+func (a *Auditor) firstBlock(ctx context.Context, chain, from uint64) (*schema.Block, error) {
+	const few = 64
+	condition := fmt.Sprintf("WHERE chain_id = %d AND number >= %d", chain, from)
+	blocks, err := schema.Blocks.Select(ctx, a.store, fmt.Sprintf("%s ORDER BY chain_id, number LIMIT %d", condition, few), nil)
+	if err != nil {
+		return nil, err
+	}
+	said := canonical(blocks)
+	for i := range blocks {
+		if b := &blocks[i]; said[b.Hash] && (len(blocks) < few || b.Number < blocks[few-1].Number) { // all that is said of it was read
+			return b, nil
+		}
+	}
+	if len(blocks) < few {
+		return nil, nil
+	}
+	blocks, err = schema.Blocks.Select(ctx, a.store, "FINAL "+condition+" AND canonical ORDER BY number LIMIT 1", nil)
+	if err != nil || len(blocks) == 0 {
+		return nil, err
+	}
+	return &blocks[0], nil
 }
 
 // ended are the followed logs that were read to their end by a run that waits for nothing. An imported file ends where it ends: it has not passed
@@ -116,34 +140,60 @@ func (a *Auditor) ended(ctx context.Context) (map[string]bool, error) {
 }
 
 // sources reads how far each log has come: one span for a followed stream with all its rotations, one for each imported file. A record
-// whose clock runs ahead of the chain (later than latest, Unix milliseconds) moves nothing.
-func (a *Auditor) sources(ctx context.Context, latest int64) ([]match.Source, error) {
-	ended, err := a.ended(ctx)
+// whose clock runs ahead of the chain (later than latest, Unix milliseconds) moves nothing. The table keeps the spans by hour, so that only the hour of latest is
+// ever looked at record by record.
+func (a *Auditor) sources(ctx context.Context, latest int64, readEnded func() (map[string]bool, error)) ([]match.Source, error) {
+	ended, err := readEnded()
 	if err != nil {
 		return nil, err
 	}
-	rows, err := a.store.Conn().Query(ctx, fmt.Sprintf(`
-		SELECT source, facilitator, replaceRegexpOne(file, '#[0-9]+$', '') AS stream,
-		       toUnixTimestamp64Milli(min(event_time)), toUnixTimestamp64Milli(max(event_time))
-		FROM sightings
-		WHERE event_time > fromUnixTimestamp64Milli(0) AND event_time <= fromUnixTimestamp64Milli(%d)
-		GROUP BY source, facilitator, stream`, latest))
-	if err != nil {
-		return nil, fmt.Errorf("reading sightings: %w", err)
-	}
-	defer rows.Close()
-	var sources []match.Source
-	for rows.Next() {
-		var s match.Source
-		var stream string
-		if err := rows.Scan(&s.Name, &s.Facilitator, &stream, &s.First, &s.Last); err != nil {
-			return nil, fmt.Errorf("reading sightings: %w", err)
+	type log struct{ source, facilitator, stream string }
+	spans := map[log]match.Source{}
+	ahead := false
+	read := func(query string, took func(first, last int64) bool) error {
+		rows, err := a.store.Conn().Query(ctx, query)
+		if err != nil {
+			return fmt.Errorf("reading sightings: %w", err)
 		}
-		s.Ended = ended[s.Name] && !strings.HasSuffix(stream, "#import")
-		sources = append(sources, s)
+		defer rows.Close()
+		for rows.Next() {
+			var l log
+			var hour time.Time
+			var first, last int64
+			if err := rows.Scan(&l.source, &l.facilitator, &l.stream, &hour, &first, &last); err != nil {
+				return fmt.Errorf("reading sightings: %w", err)
+			}
+			l.stream = generation.ReplaceAllString(l.stream, "")
+			if !took(first, last) {
+				continue
+			}
+			s, ok := spans[l]
+			if !ok {
+				s = match.Source{Name: l.source, Facilitator: l.facilitator, First: first, Last: last, Ended: ended[l.source] && !strings.HasSuffix(l.stream, "#import")}
+			}
+			s.First, s.Last = min(s.First, first), max(s.Last, last)
+			spans[l] = s
+		}
+		return rows.Err()
 	}
-	slices.SortFunc(sources, func(x, y match.Source) int {
+	const spansOf = "SELECT source, facilitator, file, toStartOfHour(event_time) AS hour, toUnixTimestamp64Milli(min(event_time)), toUnixTimestamp64Milli(max(event_time)) FROM sightings "
+	const byHour = "GROUP BY source, facilitator, file, hour"
+	if err := read(spansOf+byHour, func(first, last int64) bool {
+		ahead = ahead || first <= latest && (last > latest || first <= 0 && last > 0)
+		return first > 0 && last <= latest
+	}); err != nil {
+		return nil, err
+	}
+	if ahead {
+		within := fmt.Sprintf("WHERE event_time > fromUnixTimestamp64Milli(0) AND event_time <= fromUnixTimestamp64Milli(%d) ", latest)
+		if err := read(spansOf+within+byHour, func(int64, int64) bool { return true }); err != nil {
+			return nil, err
+		}
+	}
+	return slices.SortedFunc(maps.Values(spans), func(x, y match.Source) int {
 		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.Facilitator, y.Facilitator), cmp.Compare(x.First, y.First), cmp.Compare(x.Last, y.Last))
-	})
-	return sources, rows.Err()
+	}), nil
 }
+
+// generation is what a rotated file's name ends with.
+var generation = regexp.MustCompile(`#[0-9]+$`)

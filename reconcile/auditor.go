@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,7 +28,9 @@ type Auditor struct {
 	cfg     match.Config
 	log     *slog.Logger
 	metrics metrics
-	mu      sync.Mutex
+
+	mu       sync.Mutex
+	followed map[string]uint64 // how far the last sweep has followed each writer
 }
 
 // New makes an auditor; its metrics are registered with reg.
@@ -77,12 +80,28 @@ func (a *Auditor) Sweep(ctx context.Context) (Summary, error) {
 	return s, nil
 }
 
+// atOnce is how many payments are loaded, judged and written together: what a sweep holds in memory does not grow with what it has to do.
+const atOnce = 50_000
+
 func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
-	done, err := a.cursor(ctx)
-	if err != nil {
+	var done progress
+	var todo *scope
+	var writers map[string]uint64
+	var heads map[uint64]schema.Head
+	reads, reading := errgroup.WithContext(ctx)
+	reads.Go(func() (err error) { done, err = a.cursor(reading); return err })
+	reads.Go(func() (err error) { todo, writers, err = a.touched(reading, a.followed); return err })
+	reads.Go(func() (err error) { heads, err = a.heads(reading); return err })
+	if err := reads.Wait(); err != nil {
 		return Summary{}, err
 	}
-	asof, writers, err := a.asOf(ctx)
+	if !maps.Equal(done.Writers, a.followed) { // another auditor went on, or everything is judged anew
+		var err error
+		if todo, writers, err = a.touched(ctx, done.Writers); err != nil {
+			return Summary{}, err
+		}
+	}
+	asof, err := a.asOf(ctx, heads, writers)
 	if err != nil {
 		return Summary{}, err
 	}
@@ -93,44 +112,56 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 		return s, nil
 	}
 
-	todo := newScope()
-	var due []schema.Key
-	reads, reading := errgroup.WithContext(ctx)
-	reads.Go(func() error { return a.touched(reading, todo, done.Writers, writers) })
-	if moved { // what time alone can change
-		recovered := !maps.Equal(now.CoveredSince, done.AsOf.CoveredSince) || !maps.Equal(now.CoveredFrom, done.AsOf.CoveredFrom)
-		reads.Go(func() (err error) {
-			due, err = a.due(reading, &asof, recovered)
-			return err
-		})
+	// What evidence has touched, and what time alone can change.
+	var quiet map[place]bool
+	var waited scope
+	finds, finding := errgroup.WithContext(ctx)
+	finds.Go(func() (err error) {
+		quiet, err = a.loader(finding, todo, nil).resolve()
+		return err
+	})
+	if moved {
+		waited = *newScope()
+		finds.Go(func() error { return a.due(finding, &waited, done.AsOf, now) })
 	}
-	if err := reads.Wait(); err != nil {
+	if err := finds.Wait(); err != nil {
 		return s, err
 	}
-	for _, k := range due {
-		todo.add(k)
-	}
-	if !todo.empty() {
-		ev, err := a.load(ctx, todo, asof)
-		if err != nil {
-			return s, err
-		}
-		result := match.Judge(&ev, &a.cfg)
-		cases := todo.cases(result.Cases)
-		found := findings.Find(cases, &a.cfg)
-		payouts, err := a.payouts(ctx, cases)
-		if err != nil {
-			return s, err
-		}
-		refunds := match.Refunds(cases, payouts, findings.Owed(found), &asof)
-		findings.Refunded(found, refunds)
-		s.Judged, s.Findings, s.Questions = len(cases), len(found), len(result.Questions)
-		if s.Changed, err = a.write(ctx, todo, &asof, cases, found, refunds, todo.links(result.Links), result.Questions); err != nil {
+	maps.Copy(todo.pids, waited.pids)
+	for _, part := range todo.parts(atOnce) {
+		if err := a.judge(ctx, part, quiet, asof, &s); err != nil {
 			return s, err
 		}
 	}
 	// The cursor comes last: until here the sweep can be done again. Of two auditors at once the one that saw more evidence has the newer cursor.
-	return s, a.setCursor(ctx, asof.Evidence, progress{Writers: writers, AsOf: now})
+	if err := a.setCursor(ctx, asof.Evidence, progress{Writers: writers, AsOf: now}); err != nil {
+		return s, err
+	}
+	a.followed = writers
+	return s, nil
+}
+
+// judge judges a scope and writes what that changes.
+func (a *Auditor) judge(ctx context.Context, todo *scope, quiet map[place]bool, asof match.AsOf, s *Summary) error {
+	l := a.loader(ctx, todo, quiet)
+	ev, err := l.load(asof)
+	if err != nil {
+		return err
+	}
+	result := match.Judge(&ev, &a.cfg)
+	// Findings look at all that was loaded; those on context alone did not see all that they look at, and are not kept.
+	found := findings.Find(result.Cases, &a.cfg)
+	found = slices.DeleteFunc(found, func(f schema.Finding) bool { return !todo.has(f.Key) })
+	cases := todo.cases(result.Cases)
+	payouts, err := l.unexplained()
+	if err != nil {
+		return err
+	}
+	refunds := match.Refunds(cases, payouts, findings.Owed(found), &asof)
+	findings.Refunded(found, refunds)
+	changed, err := a.write(ctx, l.known, todo, &asof, cases, found, refunds, todo.links(result.Links), result.Questions)
+	s.Judged, s.Changed, s.Findings, s.Questions = s.Judged+len(cases), s.Changed+changed, s.Findings+len(found), s.Questions+len(result.Questions)
+	return err
 }
 
 func (a *Auditor) cursor(ctx context.Context) (progress, error) {

@@ -1,11 +1,13 @@
 package reconcile
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 
@@ -13,116 +15,313 @@ import (
 	"x402audit/schema"
 )
 
-// load reads the evidence of everything in scope. Where a keyless claim names a transaction, all settlements of that transaction and the
-// claims that state their keys come along as context, because they decide what the keyless claim can be tied to; the payers of a touched
-// transaction with keyless claims join the scope, because a claim may have moved to or from them.
-func (a *Auditor) load(ctx context.Context, s *scope, asof match.AsOf) (match.Evidence, error) {
-	l := &loader{ctx: ctx, store: a.store, ev: match.Evidence{AsOf: asof, Canonical: map[schema.Hash]bool{}}}
+// What a sweep loads is what verdicts and findings of the payments in scope need, and no more, so that a payer's history costs nothing:
+//
+//  1. resolve finds the payments that touched transactions concern.
+//  2. whole reads payments by key, with all that decides which keyless claims are theirs: settlements and claims of each transaction that a keyless claim
+//     names.
+//  3. neighbours.go finds what rules look at across a payer's payments; that is read whole as well.
+//  4. about reads what belongs to the transactions, claims and blocks that were found.
+//
+// A new kind of evidence is one line in byKey where it states a payment key, or in about where it belongs to a transaction, and one in once. What is found in
+// another way has a file of its own.
 
-	if err := a.giveBack(ctx, s); err != nil {
-		return l.ev, err
-	}
+// byKey reads what is known under payment keys.
+func (l *loader) byKey(pids []string) {
+	l.together(
+		get(l, schema.Settlements, &l.ev.Settlements, "pid IN", pids),
+		get(l, schema.Cancellations, &l.ev.Cancellations, "pid IN", pids),
+		get(l, schema.Witnesses, &l.ev.Witnesses, "pid IN", pids),
+		get(l, schema.Claims, &l.claims, "pid IN", pids),
+		get(l, schema.Deliveries, &l.ev.Deliveries, "pid IN", pids),
+		get(l, schema.Payments, &l.known.payments, "pid IN", pids),
+		get(l, schema.Findings, &l.known.findings, sweepRules+" AND pid IN", pids),
+		get(l, schema.Refunds, &l.known.refunds, "pid IN", pids),
+	)
+}
 
-	// Touched transactions matter only where keyless claims name them, and for payments whose claims name them.
-	var tied, named, touched []schema.Claim
+// about reads what belongs to transactions, claims and blocks that were found.
+func (l *loader) about() {
+	txs := l.transactions()
+	claims := l.claimIDs()
 	l.together(
-		func() { tied = l.keyless("transaction IN", hashes(txsOf(s.txs))) },
-		func() { named = l.claimsNaming(hashes(txsOf(s.txs))) },
-		func() { touched = l.keyless("claim_id IN", hashes(keysOf(s.claims))) },
+		get(l, schema.Transactions, &l.ev.Transactions, "(chain_id, hash) IN", places(txs)),
+		func() { l.receipts(txs) },
+		get(l, schema.Sightings.Only("claim_id", "source"), &l.sightings, "claim_id IN", claims),
+		get(l, schema.Links, &l.known.links, "claim_id IN", claims),
 	)
-	for _, c := range tied {
-		s.claims[c.ID] = true
-		s.txs[place{c.Key.ChainID, c.Transaction}] = true
-	}
-	for _, c := range named {
-		s.add(c.Key)
-	}
-	for _, c := range touched {
-		if c.Transaction != (schema.Hash{}) {
-			s.txs[place{c.Key.ChainID, c.Transaction}] = true
-		}
-	}
-	for _, x := range l.settlements("transaction IN", hashes(txsOf(s.txs))) {
-		s.payers[payer{x.ChainID, x.Authorizer}] = true
-		s.addPaid(&x, &a.cfg.Merchants)
-	}
+	l.together(
+		get(l, schema.Blocks, &l.blocks, "(chain_id, number) IN", l.blockNumbers()),
+		get(l, schema.Transfers, &l.ev.Transfers, "(chain_id, block_number) IN", l.movedBlocks()),
+	)
+}
 
-	// Whole payers, and what ties to their transactions.
-	payers := l.payers(s.payers)
-	var settlements []schema.Settlement
-	var keyed, keyless []schema.Claim
+// once drops what was found more than once: look-ups read all versions of a row.
+func (l *loader) once() {
+	once(&l.ev.Settlements, func(s *schema.Settlement) any { return logOf{s.ChainID, s.BlockHash, s.LogIndex} })
+	once(&l.ev.Cancellations, func(c *schema.Cancellation) any { return logOf{c.ChainID, c.BlockHash, c.LogIndex} })
+	l.ev.Transfers = slices.DeleteFunc(l.ev.Transfers, func(t schema.Transfer) bool { return !l.moved[place{t.ChainID, t.Transaction}] })
+	once(&l.ev.Transfers, func(t *schema.Transfer) any { return logOf{t.ChainID, t.BlockHash, t.LogIndex} })
+	once(&l.ev.Transactions, func(t *schema.Transaction) any { return [2]schema.Hash{t.Hash, t.BlockHash} })
+	once(&l.ev.Witnesses, func(w *schema.Witness) any { return *w })
+	once(&l.ev.Deliveries, func(d *schema.Delivery) any { return deliveryAt{d.ID, d.Position} })
+	once(&l.claims, func(c *schema.Claim) any { return c.ID })
+}
+
+type deliveryAt struct {
+	id schema.Hash
+	at schema.Position
+}
+
+type logOf struct {
+	chain uint64
+	block schema.Hash
+	index uint32
+}
+
+// load reads the evidence of everything in scope, and puts into the scope what that can change.
+func (l *loader) load(asof match.AsOf) (match.Evidence, error) {
+	l.whole(keysOf(l.scope.pids), true)
+	changes, looks := l.reach(asof.Servers)
+	var near, repaid map[uint64]bool
+	before := len(l.scope.pids)
 	l.together(
-		func() { settlements = l.settlements("authorizer IN", payers) },
-		func() { l.ev.Cancellations = l.cancellations(payers) },
-		func() { keyed = l.keyed(payers) },
+		func() { near = l.neighbours(changes) },
+		func() { repaid = l.repaid() },
 	)
-	txs := map[place]bool{}
-	for p := range s.txs {
-		txs[p] = true
+	if len(near) > 0 {
+		l.whole(keysOf(near), true)
+		repaid = l.repaid()
 	}
-	for _, x := range settlements {
-		txs[place{x.ChainID, x.Transaction}] = true
+	l.whole(keysOf(repaid), true)
+	if len(l.scope.pids) > before { // they look at others in turn
+		_, looks = l.reach(asof.Servers)
 	}
-	var shared map[place]bool
-	l.together(
-		func() { l.ev.Deliveries, shared = l.deliveries(payers, txs) },
-		func() { keyless = l.keyless("transaction IN", hashes(txsOf(txs))) },
-	)
-	for _, c := range keyless {
-		shared[place{c.Key.ChainID, c.Transaction}] = true
-	}
-	for _, c := range touched {
-		if c.Transaction == (schema.Hash{}) {
-			keyless = append(keyless, c)
-		}
-	}
-	context := l.settlements("transaction IN", hashes(txsOf(shared)))
-	others := map[payer]bool{}
-	for _, x := range context {
-		if p := (payer{x.ChainID, x.Authorizer}); !s.payers[p] {
-			others[p] = true
-			settlements = append(settlements, x)
-		}
-	}
-	keyed = append(keyed, l.keyed(l.payers(others))...)
-	claims := append(keyed, keyless...)
-	for _, c := range claims {
-		if c.Transaction != (schema.Hash{}) {
-			txs[place{c.Key.ChainID, c.Transaction}] = true
-		}
-	}
-	l.ev.Settlements = settlements
-	plain := maps.Clone(shared) // a Permit2 payment that was not read as one is a Transfer
-	for _, c := range keyed {
-		if c.Key.Method == schema.MethodPermit2 && c.Transaction != (schema.Hash{}) {
-			plain[place{c.Key.ChainID, c.Transaction}] = true
-		}
-	}
-	l.together(
-		func() { l.ev.Transfers = l.transfers(plain) },
-		func() { l.claims(claims) },
-		func() { l.transactions(txs) },
-		func() { l.witnesses(payers, txs) },
-	)
-	l.blocks()
+	context := l.neighbours(looks)
+	l.whole(keysOf(context), false)
+	l.elsewhere()
+	l.about()
+	l.once()
+
+	l.ev.AsOf = asof
+	l.ev.Canonical = canonical(l.blocks)
+	l.ev.Claims = l.seenIn()
 	return l.ev, l.failed()
 }
 
-// loader keeps the first error, so that load reads as a list of what is loaded.
+// loader gathers evidence. It keeps the first error, so that load reads as a list of what is loaded.
 type loader struct {
 	ctx   context.Context
 	store *schema.Store
-	ev    match.Evidence
+	cfg   *match.Config
+	scope *scope
+
+	ev        match.Evidence
+	claims    []schema.Claim
+	sightings []schema.Sighting
+	blocks    []schema.Block
+	payouts   []schema.Transfer // to payers of whom all is in scope that they paid before
+	known     known
+
+	read   map[uint64]bool // pids that were read by key
+	looked map[place]bool  // transactions whose keyless claims were read, or are known to be none
+	moved  map[place]bool  // those whose Transfers are looked at
+	words  map[uint64]bool // pids of words of Permit2 nonces that were read
 
 	mu  sync.Mutex
 	err error
+}
+
+// known is what was judged before of the payments in scope, in all versions.
+type known struct {
+	payments []schema.Payment
+	findings []schema.Finding
+	refunds  []schema.Refund
+	links    []schema.Link
+}
+
+// loader prepares to load a scope. No keyless claims or deliveries name the quiet transactions.
+func (a *Auditor) loader(ctx context.Context, s *scope, quiet map[place]bool) *loader {
+	return &loader{
+		ctx: ctx, store: a.store, cfg: &a.cfg, scope: s,
+		read: map[uint64]bool{}, looked: maps.Clone(quiet), moved: map[place]bool{}, words: map[uint64]bool{},
+	}
+}
+
+var (
+	keyOfSettlement = schema.Settlements.Only("chain_id", "token", "method", "authorizer", "nonce", "transaction", "pay_to")
+	keyOfDelivery   = schema.Deliveries.Only("chain_id", "transaction")
+	keyOfClaim      = schema.Claims.Only("claim_id", "chain_id", "token", "method", "authorizer", "nonce", "keyed", "payer", "transaction")
+)
+
+// resolve adds to the scope the payments that touched transactions concern: those settled in them, those whose claims name them, and those that only keyless
+// claims know. It returns the touched transactions that no keyless claim or delivery names.
+func (l *loader) resolve() (quiet map[place]bool, err error) {
+	s := l.scope
+	txs := hashes(s.txs)
+	var settlements, own []schema.Settlement
+	var naming, unnamed []schema.Claim
+	var served []schema.Delivery
+	l.together(
+		get(l, keyOfDelivery, &served, "pid = 0 AND transaction IN", txs),
+		get(l, keyOfSettlement, &settlements, "transaction IN", txs),
+		get(l, keyOfClaim, &naming, "transaction IN", txs),
+		get(l, keyOfClaim, &unnamed, "pid = 0 AND claim_id IN", values(keysOf(s.claims))),
+		get(l, keyOfSettlement, &own, "pid IN", pidsOf(s.merchants)),
+	)
+	for i := range settlements {
+		s.add(settlements[i].Key())
+	}
+	for _, x := range append(settlements, own...) {
+		s.addPaid(&x, &l.cfg.Merchants)
+	}
+	for pid := range l.neighbours(wantedWords(s.words)) {
+		s.pids[pid] = true
+	}
+	for _, n := range in(l, schema.Neighbours, "kind = 'settled' AND (chain_id, authorizer) IN", payersOf(s.payers)) {
+		s.pids[n.PID] = true
+	}
+	quiet = maps.Clone(s.txs)
+	for i := range served {
+		delete(quiet, place{served[i].Key.ChainID, served[i].Transaction})
+	}
+	for _, c := range append(naming, unnamed...) {
+		if c.Keyed {
+			s.add(c.Key)
+			continue
+		}
+		own := match.OwnKey(&c)
+		s.add(own)
+		s.keyless[own.PID()] = c.ID
+		delete(quiet, place{c.Key.ChainID, c.Transaction})
+	}
+	return quiet, l.failed()
+}
+
+// whole reads payments by key, and follows the keyless claims that may be theirs: what ties those is all that settled in the transaction that they name and all
+// that is claimed of it. With a payment in scope all of these are: what is new on one can move a claim from one to another.
+func (l *loader) whole(pids []uint64, scoped bool) {
+	for len(pids) > 0 && l.failed() == nil {
+		var todo []uint64
+		for _, pid := range pids {
+			if scoped {
+				l.scope.pids[pid] = true
+			}
+			if !l.read[pid] {
+				l.read[pid] = true
+				todo = append(todo, pid)
+			}
+		}
+		settled, claimed, served, judged := len(l.ev.Settlements), len(l.claims), len(l.ev.Deliveries), len(l.known.payments)
+		l.byKey(numbers(todo))
+		l.together(get(l, schema.Claims, &l.claims, "pid = 0 AND claim_id IN", values(l.keyless(todo, l.known.payments[judged:]))))
+
+		txs := map[place]bool{}
+		look := func(chain uint64, tx schema.Hash) {
+			if p := (place{chain, tx}); tx != (schema.Hash{}) && !l.looked[p] {
+				l.looked[p], txs[p] = true, true
+			}
+		}
+		for i := settled; i < len(l.ev.Settlements); i++ {
+			look(l.ev.Settlements[i].ChainID, l.ev.Settlements[i].Transaction)
+		}
+		words := map[uint64]bool{}
+		word := func(k schema.Key) {
+			if pid := k.Word().PID(); k.Method == schema.MethodPermit2 && !l.words[pid] {
+				l.words[pid], words[pid] = true, true
+			}
+		}
+		for i := settled; i < len(l.ev.Settlements); i++ {
+			word(l.ev.Settlements[i].Key())
+		}
+		for i := claimed; i < len(l.claims); i++ {
+			if c := &l.claims[i]; c.Keyed {
+				word(c.Key)
+			} else {
+				look(c.Key.ChainID, c.Transaction)
+			}
+		}
+		for i := served; i < len(l.ev.Deliveries); i++ {
+			word(l.ev.Deliveries[i].Key)
+		}
+		l.together(
+			func() { pids = l.tied(txs) },
+			get(l, schema.Cancellations, &l.ev.Cancellations, "pid IN", numbers(keysOf(words))),
+		)
+	}
+}
+
+// keyless are the ids of the claims that payments of their own rest on.
+func (l *loader) keyless(pids []uint64, judged []schema.Payment) (ids []schema.Hash) {
+	for _, pid := range pids {
+		if id, ok := l.scope.keyless[pid]; ok {
+			ids = append(ids, id)
+		}
+	}
+	for i := range judged {
+		if k := judged[i].Key; k.Method == schema.MethodClaim {
+			ids = append(ids, k.Nonce)
+		}
+	}
+	return ids
+}
+
+// tied reads the keyless claims and deliveries that name transactions, and returns the payments that they may be.
+func (l *loader) tied(txs map[place]bool) (pids []uint64) {
+	before, served := len(l.claims), len(l.ev.Deliveries)
+	l.together(
+		get(l, schema.Claims, &l.claims, "pid = 0 AND transaction IN", hashes(txs)),
+		get(l, schema.Deliveries, &l.ev.Deliveries, "pid = 0 AND transaction IN", hashes(txs)),
+	)
+	shared := map[place]bool{}
+	for i := served; i < len(l.ev.Deliveries); i++ {
+		shared[place{l.ev.Deliveries[i].Key.ChainID, l.ev.Deliveries[i].Transaction}] = true
+	}
+	for i := before; i < len(l.claims); i++ {
+		c := &l.claims[i]
+		p := place{c.Key.ChainID, c.Transaction}
+		shared[p], l.moved[p] = true, true
+		pids = append(pids, match.OwnKey(c).PID())
+	}
+	var settlements []schema.Settlement
+	l.together(get(l, keyOfSettlement, &settlements, "transaction IN", hashes(shared)))
+	for i := range settlements {
+		pids = append(pids, settlements[i].Key().PID())
+	}
+	return pids
+}
+
+// elsewhere reads what settled in transactions that claims name and their own payment did not settle in: they show that a transaction was read whole, and
+// what may have spent a permit unseen. So may a Transfer in it; and one may be what a keyless claim is about.
+func (l *loader) elsewhere() {
+	within := map[place]bool{}
+	for i := range l.ev.Settlements {
+		within[place{l.ev.Settlements[i].ChainID, l.ev.Settlements[i].Transaction}] = true
+	}
+	missing := map[place]bool{}
+	for i := range l.claims {
+		c := &l.claims[i]
+		p := place{c.Key.ChainID, c.Transaction}
+		if c.Transaction == (schema.Hash{}) {
+			continue
+		}
+		if !within[p] {
+			missing[p] = true
+		}
+		if c.Key.Method == schema.MethodPermit2 { // one that was not read as such is a Transfer
+			missing[p], l.moved[p] = true, true
+		}
+	}
+	l.together(get(l, schema.Settlements, &l.ev.Settlements, "transaction IN", hashes(missing)))
 }
 
 // together runs reads that need nothing of each other side by side: a sweep is made of many short ones.
 func (l *loader) together(reads ...func()) {
 	var all sync.WaitGroup
 	for _, read := range reads {
-		all.Go(read)
+		if read != nil {
+			all.Go(read)
+		}
 	}
 	all.Wait()
 }
@@ -141,114 +340,150 @@ func (l *loader) fail(err error) {
 	}
 }
 
-// chunk bounds the length of one statement (a hash takes 76 bytes of it; ClickHouse takes 256 KiB).
-const chunk = 2000
+// statement bounds the length of one statement in bytes; ClickHouse takes 256 KiB.
+const statement = 200 << 10
 
-// in runs a read for each chunk of values: column IN (…) of binary values.
-func in[R any](l *loader, t schema.Table[R], final, condition string, values []string, extra string) (all []R) {
-	for part := range slices.Chunk(values, chunk) {
+// get is a read that adds to rows all that a condition "columns IN" finds; nothing is to be read where there are no values.
+func get[R any](l *loader, t schema.Table[R], rows *[]R, condition string, values []string) func() {
+	if len(values) == 0 {
+		return nil
+	}
+	return func() { *rows = append(*rows, in(l, t, condition, values)...) }
+}
+
+// in reads all versions of the rows that columns IN (values) finds. The values are in the order of the table or of an index, where that matters: a statement that does not
+// hold all of them reads one stretch of it.
+func in[R any](l *loader, t schema.Table[R], condition string, values []string) (all []R) {
+	for len(values) > 0 {
+		n, size := 0, 0
+		for n < len(values) && size+len(values[n]) < statement {
+			size += len(values[n]) + 1
+			n++
+		}
 		if l.failed() != nil {
 			return nil
 		}
-		rows, err := t.Select(l.ctx, l.store, final+" WHERE "+condition+" ("+strings.Join(part, ",")+")"+extra, nil)
+		rows, err := t.Select(l.ctx, l.store, "WHERE "+condition+" ("+strings.Join(values[:n], ",")+")", nil)
 		if err != nil {
 			l.fail(err)
 			return nil
 		}
-		all = append(all, rows...)
+		all, values = append(all, rows...), values[n:]
 	}
 	return all
 }
 
-func (l *loader) payers(set map[payer]bool) (values []string) {
-	for p := range set {
-		values = append(values, literal(p.address[:]))
-	}
-	slices.Sort(values)
-	return slices.Compact(values)
-}
-
-func (l *loader) settlements(condition string, values []string) []schema.Settlement {
-	return in(l, schema.Settlements, "FINAL", condition, values, "")
-}
-
-func (l *loader) cancellations(payers []string) []schema.Cancellation {
-	return in(l, schema.Cancellations, "FINAL", "authorizer IN", payers, "")
-}
-
-func (l *loader) keyed(payers []string) []schema.Claim {
-	return in(l, schema.Claims, "FINAL", "authorizer IN", payers, " AND keyed")
-}
-
-func (l *loader) keyless(condition string, values []string) []schema.Claim {
-	return in(l, schema.Claims, "FINAL", "pid = 0 AND NOT keyed AND "+condition, values, "")
-}
-
-// claimsNaming finds claims with a key that name a transaction: what became of it can change their verdict.
-func (l *loader) claimsNaming(txs []string) []schema.Claim {
-	return in(l, schema.Claims, "FINAL", "keyed AND transaction IN", txs, "")
-}
-
-func (l *loader) transfers(txs map[place]bool) []schema.Transfer {
-	return in(l, schema.Transfers, "FINAL", "transaction IN", hashes(txsOf(txs)), "")
-}
-
-func (l *loader) transactions(txs map[place]bool) {
-	l.ev.Transactions = in(l, schema.Transactions, "FINAL", "hash IN", hashes(txsOf(txs)), "")
-}
-
-func (l *loader) witnesses(payers []string, txs map[place]bool) {
-	l.ev.Witnesses = append(
-		in(l, schema.Witnesses, "FINAL", "kind IN ('authorization_state', 'permit2_nonce') AND authorizer IN", payers, ""),
-		in(l, schema.Witnesses, "FINAL", "kind = 'receipt' AND transaction IN", hashes(txsOf(txs)), "")...)
-}
-
-// blocks reads which of the blocks that evidence lies in are canonical.
-func (l *loader) blocks() {
-	numbers := map[string]bool{}
-	note := func(chain, number uint64) { numbers[fmt.Sprintf("(%d,%d)", chain, number)] = true }
-	for i := range l.ev.Settlements {
-		note(l.ev.Settlements[i].ChainID, l.ev.Settlements[i].BlockNumber)
-	}
-	for i := range l.ev.Cancellations {
-		note(l.ev.Cancellations[i].ChainID, l.ev.Cancellations[i].BlockNumber)
-	}
-	for i := range l.ev.Transactions {
-		note(l.ev.Transactions[i].ChainID, l.ev.Transactions[i].BlockNumber)
-	}
-	for _, b := range in(l, schema.Blocks, "FINAL", "(chain_id, number) IN", keysOf(numbers), "") {
-		l.ev.Canonical[b.Hash] = b.Canonical
-	}
-}
-
-// claims completes claims with the sources in which they were seen.
-func (l *loader) claims(claims []schema.Claim) {
-	ids := map[schema.Hash]bool{}
-	claims = slices.DeleteFunc(claims, func(c schema.Claim) bool {
-		was := ids[c.ID]
-		ids[c.ID] = true
+// once keeps one of the rows with the same identity.
+func once[R any](rows *[]R, id func(*R) any) {
+	seen := make(map[any]bool, len(*rows))
+	*rows = slices.DeleteFunc(*rows, func(r R) bool {
+		k := id(&r)
+		was := seen[k]
+		seen[k] = true
 		return was
 	})
+}
+
+// receipts reads what nodes said of transactions. A witness of a receipt has no payment: its key names only the chain.
+func (l *loader) receipts(txs map[place]bool) {
+	byChain := map[uint64]map[place]bool{}
+	for p := range txs {
+		if byChain[p.chain] == nil {
+			byChain[p.chain] = map[place]bool{}
+		}
+		byChain[p.chain][p] = true
+	}
+	for chain, txs := range byChain {
+		none := schema.Witness{ChainID: chain}
+		condition := fmt.Sprintf("pid = %d AND chain_id = %d AND kind = '%s' AND token = %s AND authorizer = %[4]s AND nonce = %s AND transaction IN",
+			none.Key().PID(), chain, schema.WitnessReceipt, literal(none.Token[:]), literal(none.Nonce[:]))
+		l.ev.Witnesses = append(l.ev.Witnesses, in(l, schema.Witnesses, condition, hashes(txs))...)
+	}
+}
+
+// transactions are those that settlements are in and those that claims name.
+func (l *loader) transactions() map[place]bool {
+	txs := map[place]bool{}
+	for i := range l.ev.Settlements {
+		txs[place{l.ev.Settlements[i].ChainID, l.ev.Settlements[i].Transaction}] = true
+	}
+	for i := range l.claims {
+		if tx := l.claims[i].Transaction; tx != (schema.Hash{}) {
+			txs[place{l.claims[i].Key.ChainID, tx}] = true
+		}
+	}
+	return txs
+}
+
+func (l *loader) claimIDs() []string {
+	ids := map[schema.Hash]bool{}
+	for i := range l.claims {
+		ids[l.claims[i].ID] = true
+	}
+	return values(keysOf(ids))
+}
+
+// blockNumbers are the blocks that evidence lies in: which of them are canonical is theirs to say.
+func (l *loader) blockNumbers() []string {
+	numbers := map[at]bool{}
+	for i := range l.ev.Settlements {
+		numbers[at{l.ev.Settlements[i].ChainID, l.ev.Settlements[i].BlockNumber}] = true
+	}
+	for i := range l.ev.Cancellations {
+		numbers[at{l.ev.Cancellations[i].ChainID, l.ev.Cancellations[i].BlockNumber}] = true
+	}
+	for i := range l.ev.Transactions {
+		numbers[at{l.ev.Transactions[i].ChainID, l.ev.Transactions[i].BlockNumber}] = true
+	}
+	return tuples(numbers)
+}
+
+// movedBlocks are the blocks of the transactions whose Transfers are looked at.
+func (l *loader) movedBlocks() []string {
+	numbers := map[at]bool{}
+	for i := range l.ev.Transactions {
+		if t := &l.ev.Transactions[i]; l.moved[place{t.ChainID, t.Hash}] {
+			numbers[at{t.ChainID, t.BlockNumber}] = true
+		}
+	}
+	for i := range l.ev.Settlements {
+		if s := &l.ev.Settlements[i]; l.moved[place{s.ChainID, s.Transaction}] {
+			numbers[at{s.ChainID, s.BlockNumber}] = true
+		}
+	}
+	return tuples(numbers)
+}
+
+// canonical takes each block's newest word.
+func canonical(blocks []schema.Block) map[schema.Hash]bool {
+	newest := make(map[schema.Hash]*schema.Block, len(blocks))
+	said := make(map[schema.Hash]bool, len(blocks))
+	for i := range blocks {
+		b := &blocks[i]
+		if was := newest[b.Hash]; was == nil || was.Version <= b.Version {
+			newest[b.Hash], said[b.Hash] = b, b.Canonical
+		}
+	}
+	return said
+}
+
+// seenIn completes claims with the sources in which they were seen.
+func (l *loader) seenIn() []match.Claim {
 	sources := map[schema.Hash][]string{}
-	for _, s := range in(l, schema.Sightings, "FINAL", "claim_id IN", hashes(keysOf(ids)), "") {
+	for i := range l.sightings {
+		s := &l.sightings[i]
 		sources[s.ClaimID] = append(sources[s.ClaimID], s.Source)
 	}
-	for _, c := range claims {
-		seen := sources[c.ID]
+	claims := make([]match.Claim, len(l.claims))
+	for i := range l.claims {
+		seen := sources[l.claims[i].ID]
 		slices.Sort(seen)
-		l.ev.Claims = append(l.ev.Claims, match.Claim{Claim: c, Sources: slices.Compact(seen)})
+		claims[i] = match.Claim{Claim: l.claims[i], Sources: slices.Compact(seen)}
 	}
+	return claims
 }
 
-func txsOf(set map[place]bool) []schema.Hash {
-	txs := make(map[schema.Hash]bool, len(set))
-	for p := range set {
-		txs[p.tx] = true
-	}
-	return keysOf(txs)
-}
-
-func keysOf[K comparable](set map[K]bool) []K {
+func keysOf[K comparable, V any](set map[K]V) []K {
 	keys := make([]K, 0, len(set))
 	for k := range set {
 		keys = append(keys, k)
@@ -256,14 +491,76 @@ func keysOf[K comparable](set map[K]bool) []K {
 	return keys
 }
 
-func hashes(hs []schema.Hash) (values []string) {
+// numbers writes pids into SQL, in their order.
+func numbers(pids []uint64) []string {
+	slices.Sort(pids)
+	texts := make([]string, len(pids))
+	for i, pid := range pids {
+		texts[i] = strconv.FormatUint(pid, 10)
+	}
+	return texts
+}
+
+func pidsOf(keys map[schema.Key]bool) []string {
+	pids := make([]uint64, 0, len(keys))
+	for k := range keys {
+		pids = append(pids, k.PID())
+	}
+	return numbers(pids)
+}
+
+func sorted(set map[string]bool) []string { return slices.Sorted(maps.Keys(set)) }
+
+func payersOf(payers map[payer]bool) []string {
+	texts := make([]string, 0, len(payers))
+	for p := range payers {
+		texts = append(texts, fmt.Sprintf("(%d,%s)", p.chain, literal(p.address[:])))
+	}
+	slices.Sort(texts)
+	return texts
+}
+
+// values writes hashes into SQL, in their order, each once.
+func values(hs []schema.Hash) []string {
+	texts := make([]string, 0, len(hs))
 	for _, h := range hs {
-		if h != (schema.Hash{}) {
-			values = append(values, literal(h[:]))
+		texts = append(texts, literal(h[:]))
+	}
+	slices.Sort(texts)
+	return slices.Compact(texts)
+}
+
+// hashes are the transactions of places, whatever their chain.
+func hashes(txs map[place]bool) []string {
+	all := make([]schema.Hash, 0, len(txs))
+	for p := range txs {
+		if p.tx != (schema.Hash{}) {
+			all = append(all, p.tx)
 		}
 	}
-	slices.Sort(values)
-	return values
+	return values(all)
+}
+
+func places(txs map[place]bool) []string {
+	texts := make([]string, 0, len(txs))
+	for p := range txs {
+		texts = append(texts, fmt.Sprintf("(%d,%s)", p.chain, literal(p.tx[:])))
+	}
+	slices.Sort(texts)
+	return texts
+}
+
+// at is a block's place on its chain.
+type at struct{ chain, number uint64 }
+
+func tuples(blocks map[at]bool) []string {
+	all := keysOf(blocks)
+	slices.SortFunc(all, func(a, b at) int { return cmp.Or(cmp.Compare(a.chain, b.chain), cmp.Compare(a.number, b.number)) })
+	texts := make([]string, len(all))
+	for i, b := range all {
+		texts[i] = fmt.Sprintf("(%d,%d)", b.chain, b.number)
+	}
+	return texts
 }
 
 // literal writes bytes into SQL; hex cannot end a string early.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
 
@@ -12,24 +11,13 @@ import (
 	"x402audit/schema"
 )
 
-// deliveries reads what servers served: by payment key for payers, and without one for transactions. Where a delivery without a key names a
-// transaction, all settlements in it decide what it can be tied to: named adds those transactions.
-func (l *loader) deliveries(payers []string, txs map[place]bool) (all []schema.Delivery, named map[place]bool) {
-	keyless := in(l, schema.Deliveries, "FINAL", "pid = 0 AND NOT keyed AND transaction IN", hashes(txsOf(txs)), "")
-	named = map[place]bool{}
-	for i := range keyless {
-		named[place{keyless[i].Key.ChainID, keyless[i].Transaction}] = true
-	}
-	return append(in(l, schema.Deliveries, "FINAL", "authorizer IN", payers, " AND keyed"), keyless...), named
-}
-
 // maxPayTo bounds the payTos of one delivery log. A log with more has a payTo for each payment, of which it knows the payments it has, and no other.
 const maxPayTo = 1_000
 
 // servers reads how far each delivery log has come and whose payments are in it: as sources, one span for a followed stream with all its rotations, one
 // for each imported file.
-func (a *Auditor) servers(ctx context.Context, latest int64) ([]match.Server, error) {
-	ended, err := a.ended(ctx)
+func (a *Auditor) servers(ctx context.Context, latest int64, readEnded func() (map[string]bool, error)) ([]match.Server, error) {
+	ended, err := readEnded()
 	if err != nil {
 		return nil, err
 	}
@@ -72,22 +60,31 @@ func (a *Auditor) servers(ctx context.Context, latest int64) ([]match.Server, er
 	return servers, rows.Err()
 }
 
-// dueByDelivery is Waits.Delivery as SQL: payments that a delivery log of their payTo has moved past.
-func dueByDelivery(servers []match.Server, disorder int64) (when []string) {
-	for _, s := range servers {
-		if len(s.PayTo) == 0 {
+// movedServers are the stretches of settlement times that a delivery log of a payTo has moved past now, and had not before.
+func (a *Auditor) movedServers(from, to []match.Server) (moved []movedLog) {
+	disorder := a.cfg.Rules.LogDisorder.Milliseconds()
+	for _, s := range to {
+		first, last, known := s.First, s.Last-disorder, false
+		if s.Ended {
+			last = ever
+		}
+		for _, o := range from {
+			if o.Name != s.Name || o.First != s.First || !slices.Equal(o.PayTo, s.PayTo) {
+				continue
+			}
+			known = known || o.Ended == s.Ended && o.Last == s.Last
+			if !o.Ended && o.Last <= s.Last {
+				first = max(first, o.Last-disorder)
+			}
+		}
+		if known || len(s.PayTo) == 0 || s.First == 0 {
 			continue
 		}
-		before := int64(math.MaxInt64)
-		if !s.Ended {
-			before = s.Last - disorder
+		m := movedLog{after: first/1000 - 2, upTo: last/1000 + 1}
+		for _, payTo := range s.PayTo {
+			m.whose = append(m.whose, schema.Hex(payTo[:]))
 		}
-		payTo := make([]string, len(s.PayTo))
-		for i, a := range s.PayTo {
-			payTo[i] = literal(a[:])
-		}
-		when = append(when, fmt.Sprintf("waits_delivery AND pay_to IN (%s) AND toUnixTimestamp(settled_at) * 1000 >= %d AND toUnixTimestamp(settled_at) * 1000 < %d",
-			strings.Join(payTo, ","), s.First, before))
+		moved = append(moved, m)
 	}
-	return when
+	return moved
 }

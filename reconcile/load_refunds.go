@@ -1,143 +1,111 @@
 package reconcile
 
 import (
-	"context"
-	"fmt"
 	"slices"
-	"strconv"
 
 	"x402audit/reconcile/match"
 	"x402audit/schema"
 )
 
-// payouts reads the Transfers from the payTos of settled cases to their payers: what can give a payment back. Left out are those that something else explains: the legs
-// of a settlement, and a settlement's own Transfer when it is itself a payment, which it is when it pays a merchant of ours or a claim knows it.
-func (a *Auditor) payouts(ctx context.Context, cases []match.Case) ([]schema.Transfer, error) {
-	l := &loader{ctx: ctx, store: a.store}
-	type account struct {
-		chain               uint64
-		token, payer, payTo schema.Address
+// repaid reads what was paid out to the payers read so far, and returns what each of them paid before the last of it: a refund is held against all of that
+// together. Payments that settled after the last Transfer back have nothing to do with any.
+func (l *loader) repaid() map[uint64]bool {
+	first := map[payer]int64{} // the earliest settlement that is judged, of whatever fork
+	recipients := map[string]bool{}
+	for i := range l.ev.Settlements {
+		s := &l.ev.Settlements[i]
+		p := payer{s.ChainID, s.Authorizer}
+		if at, ok := first[p]; !ok || s.BlockTime < at {
+			first[p] = s.BlockTime
+		}
+		recipients[literal(s.Authorizer[:])] = true
 	}
-	paid := map[account]bool{}
-	payers := map[payer]bool{}
-	for i := range cases {
-		p := &cases[i].Payment
-		if p.Settled() && p.PayTo != p.Key.Authorizer {
-			paid[account{p.Key.ChainID, p.Key.Token, p.Key.Authorizer, p.PayTo}] = true
-			payers[payer{p.Key.ChainID, p.Key.Authorizer}] = true
+	found := in(l, schema.Payouts, "recipient IN", sorted(recipients))
+	once(&found, func(t *schema.Transfer) any { return logOf{t.ChainID, t.BlockHash, t.LogIndex} })
+	last := map[payer]int64{}
+	for i := range found {
+		t := &found[i]
+		p := payer{t.ChainID, t.To}
+		if at, ok := first[p]; ok && at <= t.BlockTime {
+			last[p] = max(last[p], t.BlockTime)
 		}
 	}
-	found := in(l, schema.Payouts, "FINAL", "recipient IN", l.payers(payers), "")
-	found = slices.DeleteFunc(found, func(t schema.Transfer) bool { return !paid[account{t.ChainID, t.Token, t.To, t.From}] })
-	if len(found) == 0 {
-		return nil, l.failed()
+	if len(last) == 0 {
+		return nil
 	}
+	l.payouts = slices.DeleteFunc(found, func(t schema.Transfer) bool { _, ok := last[payer{t.ChainID, t.To}]; return !ok })
+	payers := map[payer]bool{}
+	for p := range last {
+		payers[p] = true
+	}
+	pids := map[uint64]bool{}
+	for i := range l.payouts { // what several payments have equal claim to stands under none
+		t := &l.payouts[i]
+		pids[schema.Key{ChainID: t.ChainID, Token: t.Token, Authorizer: t.To}.PID()] = true
+	}
+	for _, n := range in(l, schema.Neighbours, "kind = 'settled' AND (chain_id, authorizer) IN", payersOf(payers)) {
+		if n.At <= last[payer{n.ChainID, n.Authorizer}]*1000 {
+			pids[n.PID] = true
+		}
+	}
+	return pids
+}
 
+// unexplained reads what else explains the Transfers that were paid out, and leaves those that nothing does: it drops the legs of a settlement, and a settlement's own
+// Transfer when it is itself a payment, which it is when it pays a merchant of ours or a claim knows it.
+func (l *loader) unexplained() ([]schema.Transfer, error) {
+	if len(l.payouts) == 0 {
+		return nil, nil
+	}
 	txs := map[place]bool{}
-	for i := range found {
-		txs[place{found[i].ChainID, found[i].Transaction}] = true
+	blocks := map[at]bool{}
+	for i := range l.payouts {
+		t := &l.payouts[i]
+		txs[place{t.ChainID, t.Transaction}] = true
+		blocks[at{t.ChainID, t.BlockNumber}] = true
 	}
-	beside := l.settlements("transaction IN", hashes(txsOf(txs)))
-	canonical := l.canonical(found)
-	type log struct {
-		block schema.Hash
-		index uint32
-	}
-	own := map[log]*schema.Settlement{}
-	explained := map[log]bool{}
-	var pids []string
+	var beside []schema.Settlement
+	var naming []schema.Claim
+	var said []schema.Block
+	l.together(
+		get(l, schema.Settlements, &beside, "transaction IN", hashes(txs)),
+		get(l, keyOfClaim, &naming, "pid = 0 AND transaction IN", hashes(txs)),
+		get(l, schema.Blocks, &said, "(chain_id, number) IN", tuples(blocks)),
+	)
+	own := map[logOf]*schema.Settlement{}
+	explained := map[logOf]bool{}
+	keys := map[schema.Key]bool{}
 	for i := range beside {
 		s := &beside[i]
 		for j := range s.Legs {
-			explained[log{s.BlockHash, s.Legs[j].LogIndex}] = true
+			explained[logOf{s.ChainID, s.BlockHash, s.Legs[j].LogIndex}] = true
 		}
 		if s.Pairing == schema.Paired {
-			own[log{s.BlockHash, s.TransferIndex}] = s
-			pids = append(pids, strconv.FormatUint(s.Key().PID(), 10))
+			own[logOf{s.ChainID, s.BlockHash, s.TransferIndex}] = s
+			keys[s.Key()] = true
 		}
 	}
 	claimed := map[schema.Key]bool{}
-	for _, c := range in(l, schema.Claims, "FINAL", "pid IN", pids, "") {
+	for _, c := range in(l, keyOfClaim, "pid IN", pidsOf(keys)) {
 		claimed[c.Key] = true
 	}
 	keyless := map[place]bool{}
-	for _, c := range l.keyless("transaction IN", hashes(txsOf(txs))) {
-		keyless[place{c.Key.ChainID, c.Transaction}] = true
+	for i := range naming {
+		keyless[place{naming[i].Key.ChainID, naming[i].Transaction}] = true
 	}
-	return slices.DeleteFunc(found, func(t schema.Transfer) bool {
-		at := log{t.BlockHash, t.LogIndex}
-		s := own[at]
-		payment := s != nil && (a.cfg.Merchants.Has(s.To) || claimed[s.Key()] || keyless[place{s.ChainID, s.Transaction}])
-		return payment || explained[at] || !canonical[t.BlockHash]
+	canonical := canonical(said)
+	return slices.DeleteFunc(l.payouts, func(t schema.Transfer) bool {
+		log := logOf{t.ChainID, t.BlockHash, t.LogIndex}
+		s := own[log]
+		payment := s != nil && (l.cfg.Merchants.Has(s.To) || claimed[s.Key()] || keyless[place{s.ChainID, s.Transaction}])
+		return payment || explained[log] || !canonical[t.BlockHash]
 	}), l.failed()
 }
 
-// canonical reads which of the blocks of transfers are on the chain.
-func (l *loader) canonical(transfers []schema.Transfer) map[schema.Hash]bool {
-	numbers := map[string]bool{}
-	for i := range transfers {
-		numbers[fmt.Sprintf("(%d,%d)", transfers[i].ChainID, transfers[i].BlockNumber)] = true
-	}
-	canonical := map[schema.Hash]bool{}
-	for _, b := range in(l, schema.Blocks, "FINAL", "(chain_id, number) IN", keysOf(numbers), "") {
-		canonical[b.Hash] = b.Canonical
-	}
-	return canonical
-}
-
-// giveBack adds those to the scope whom a touched payment of a merchant's own has paid: it may have been taken for a refund, and a claim says otherwise now.
-func (a *Auditor) giveBack(ctx context.Context, s *scope) error {
-	l := &loader{ctx: ctx, store: a.store}
-	pids := make([]string, 0, len(s.merchants))
-	for k := range s.merchants {
-		pids = append(pids, strconv.FormatUint(k.PID(), 10))
-	}
-	slices.Sort(pids)
-	for _, x := range l.settlements("pid IN", pids) {
-		s.addPaid(&x, &a.cfg.Merchants)
-	}
-	return l.failed()
-}
-
-// addPaid adds whom a merchant has paid by a settlement. Where every payTo is a merchant, no settlement is a refund.
+// addPaid adds whom a merchant has paid by a settlement: it may have been taken for a refund, and a claim says otherwise now. Where every payTo is a merchant, no
+// settlement is a refund.
 func (s *scope) addPaid(x *schema.Settlement, merchants *match.Merchants) {
 	if merchants.Has(x.Authorizer) && !merchants.Any {
 		s.payers[payer{x.ChainID, x.To}] = true
 	}
-}
-
-// writeRefunds replaces what is known of the refunds of the payers in scope, as writeFindings does findings.
-func (a *Auditor) writeRefunds(ctx context.Context, l *loader, s *scope, refunds []schema.Refund, version func(schema.Key) schema.Version) error {
-	type identity struct {
-		key         schema.Key
-		transaction schema.Hash
-		index       uint32
-	}
-	known := map[identity]schema.Refund{}
-	for _, r := range in(l, schema.Refunds, "FINAL", "authorizer IN", l.payers(s.payers), "") {
-		if s.has(r.Key) {
-			known[identity{r.Key, r.Transaction, r.LogIndex}] = r
-		}
-	}
-	if err := l.failed(); err != nil {
-		return err
-	}
-	var changed []schema.Refund
-	for _, r := range refunds {
-		id := identity{r.Key, r.Transaction, r.LogIndex}
-		was, ok := known[id]
-		delete(known, id)
-		r.Version = was.Version
-		if ok && r == was {
-			continue
-		}
-		r.Version = version(r.Key)
-		changed = append(changed, r)
-	}
-	for id, r := range known {
-		r.Deleted, r.Version = true, version(id.key)
-		changed = append(changed, r)
-	}
-	slices.SortFunc(changed, func(x, y schema.Refund) int { return x.Key.Compare(y.Key) })
-	return schema.Refunds.Insert(ctx, a.store, changed)
 }

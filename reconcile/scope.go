@@ -3,16 +3,13 @@ package reconcile
 import (
 	"context"
 	"fmt"
-	"math"
 	"slices"
 	"strings"
-	"time"
 
 	"x402audit/reconcile/match"
 	"x402audit/schema"
 )
 
-// payer is the unit that is judged whole: paid_twice looks across one payer's nonces.
 type payer struct {
 	chain   uint64
 	address schema.Address
@@ -23,36 +20,26 @@ type place struct {
 	tx    schema.Hash
 }
 
-// scope is what a sweep judges.
+// scope is what a sweep judges: payments, by pid. Two payments of one pid would be judged together, which costs a little and changes nothing.
 type scope struct {
-	payers map[payer]bool
-	txs    map[place]bool       // transactions whose keyless claims may tie differently now
-	claims map[schema.Hash]bool // keyless claims, by id
+	pids    map[uint64]bool
+	keyless map[uint64]schema.Hash // claims by the pid of the payment that they have of their own where nothing else is theirs
+	txs     map[place]bool         // touched transactions: claims that name them and settlements in them
+	claims  map[schema.Hash]bool   // touched keyless claims that name no transaction
 
+	words     map[schema.Key]bool // touched words of Permit2 nonces: some of them were taken back
+	payers    map[payer]bool      // who was paid by a merchant: something may have been given back to them
 	merchants map[schema.Key]bool // touched payments that a merchant itself made
 }
 
 func newScope() *scope {
-	return &scope{payers: map[payer]bool{}, txs: map[place]bool{}, claims: map[schema.Hash]bool{}, merchants: map[schema.Key]bool{}}
+	return &scope{pids: map[uint64]bool{}, keyless: map[uint64]schema.Hash{}, txs: map[place]bool{}, claims: map[schema.Hash]bool{}, words: map[schema.Key]bool{}, payers: map[payer]bool{}, merchants: map[schema.Key]bool{}}
 }
 
-func (s *scope) empty() bool { return len(s.payers)+len(s.txs)+len(s.claims) == 0 }
+func (s *scope) add(k schema.Key) { s.pids[k.PID()] = true }
 
-func (s *scope) add(k schema.Key) {
-	if k.Method == schema.MethodClaim {
-		s.claims[k.Nonce] = true
-		return
-	}
-	s.payers[payer{k.ChainID, k.Authorizer}] = true
-}
-
-// has holds for payments whose evidence was loaded whole; others were loaded as context only.
-func (s *scope) has(k schema.Key) bool {
-	if k.Method == schema.MethodClaim {
-		return s.claims[k.Nonce]
-	}
-	return s.payers[payer{k.ChainID, k.Authorizer}]
-}
+// has holds for payments whose evidence was loaded whole, with what their findings look at; others were loaded as context only.
+func (s *scope) has(k schema.Key) bool { return s.pids[k.PID()] }
 
 func (s *scope) cases(all []match.Case) []match.Case {
 	return slices.DeleteFunc(all, func(c match.Case) bool { return !s.has(c.Payment.Key) })
@@ -62,67 +49,58 @@ func (s *scope) links(all []schema.Link) []schema.Link {
 	return slices.DeleteFunc(all, func(l schema.Link) bool { return !s.has(l.Key) })
 }
 
-// touched adds what writers announced after the last sweep.
-func (a *Auditor) touched(ctx context.Context, s *scope, from, to map[string]uint64) error {
-	for writer, last := range to {
-		if from[writer] >= last {
-			continue
-		}
-		params := map[string]string{"writer": writer}
-		rest := fmt.Sprintf("WHERE writer = {writer:String} AND seq > %d AND seq <= %d", from[writer], last)
-		err := schema.Touches.Each(ctx, a.store, rest, params, func(t *schema.Touched) error {
-			switch t.Kind {
-			case schema.TouchPayment:
-				s.add(t.Key)
-				if a.cfg.Merchants.Has(t.Key.Authorizer) && !a.cfg.Merchants.Any {
-					s.merchants[t.Key] = true
-				}
-				if t.Transaction != (schema.Hash{}) {
-					s.txs[place{t.Key.ChainID, t.Transaction}] = true
-				}
-			case schema.TouchPayout:
-				s.payers[payer{t.Key.ChainID, t.Key.Authorizer}] = true
-			case schema.TouchTransaction:
-				s.txs[place{t.Key.ChainID, t.Transaction}] = true
-			case schema.TouchClaim:
-				s.claims[t.Key.Nonce] = true
+// parts cuts a scope into such as fit into memory, each a stretch of pids, which is the order in which tables are read. What touched transactions
+// and claims concern is in pids by then.
+func (s *scope) parts(size int) (parts []*scope) {
+	pids := keysOf(s.pids)
+	slices.Sort(pids)
+	for part := range slices.Chunk(pids, size) {
+		p := newScope()
+		for _, pid := range part {
+			p.pids[pid] = true
+			if id, ok := s.keyless[pid]; ok {
+				p.keyless[pid] = id
 			}
-			return nil
-		})
-		if err != nil {
-			return err
 		}
+		parts = append(parts, p)
 	}
-	return nil
+	return parts
 }
 
-// due are the payments that the as-of point, having moved, can change without any new evidence on them.
-func (a *Auditor) due(ctx context.Context, asof *match.AsOf, recovered bool) (keys []schema.Key, err error) {
-	err = schema.Payments.Each(ctx, a.store, "FINAL WHERE "+dueWhen(asof, recovered, a.cfg.Rules.LogDisorder), nil, func(p *schema.Payment) error {
-		keys = append(keys, p.Key)
+// touched adds what writers announced after from, and tells how much each has announced by now.
+func (a *Auditor) touched(ctx context.Context, from map[string]uint64) (*scope, map[string]uint64, error) {
+	s, to := newScope(), map[string]uint64{}
+	known, when := []string{"''"}, []string{}
+	for writer, last := range from {
+		to[writer] = last
+		name := literal([]byte(writer))
+		known = append(known, name)
+		when = append(when, fmt.Sprintf("writer = %s AND seq > %d", name, last))
+	}
+	slices.Sort(when)
+	when = append(when, "writer NOT IN ("+strings.Join(known, ",")+")")
+	err := schema.Touches.Each(ctx, a.store, "WHERE ("+strings.Join(when, ") OR (")+")", nil, func(t *schema.Touched) error {
+		to[t.Writer] = max(to[t.Writer], t.Seq)
+		switch t.Kind {
+		case schema.TouchPayment:
+			s.add(t.Key)
+			if t.Key.Method == schema.MethodPermit2 && t.Key.Token == (schema.Address{}) {
+				s.words[t.Key] = true
+			}
+			if a.cfg.Merchants.Has(t.Key.Authorizer) && !a.cfg.Merchants.Any {
+				s.merchants[t.Key] = true
+			}
+			if t.Transaction != (schema.Hash{}) {
+				s.txs[place{t.Key.ChainID, t.Transaction}] = true
+			}
+		case schema.TouchPayout:
+			s.payers[payer{t.Key.ChainID, t.Key.Authorizer}] = true
+		case schema.TouchTransaction:
+			s.txs[place{t.Key.ChainID, t.Transaction}] = true
+		case schema.TouchClaim:
+			s.claims[t.Key.Nonce] = true
+		}
 		return nil
 	})
-	return keys, err
-}
-
-// dueWhen is Waits as SQL. When what the index covers changed, every payment that nothing has decided is looked at again.
-func dueWhen(asof *match.AsOf, recovered bool, disorder time.Duration) string {
-	when := []string{"false"}
-	if recovered {
-		when = append(when, "verdict IN ('pending', 'orphaned') OR detail = '"+match.DetailUnwitnessed+"'")
-	}
-	for chain, h := range asof.Heads {
-		when = append(when, fmt.Sprintf("chain_id = %d AND (waits_safe BETWEEN 1 AND %d OR waits_final BETWEEN 1 AND %d OR waits_time BETWEEN toDateTime(1) AND toDateTime(%d)"+
-			" OR finality = 'safe' AND block_number > %[2]d)", chain, h.Safe.Number, h.Final.Number, h.Final.Time))
-	}
-	for _, source := range asof.Sources {
-		last := source.Last
-		if source.Ended {
-			last = math.MaxInt64
-		}
-		when = append(when, fmt.Sprintf("waits_log AND facilitator = %s AND toUnixTimestamp(settled_at) * 1000 BETWEEN %d AND %d",
-			literal([]byte(source.Facilitator)), source.First, last))
-	}
-	when = append(when, dueByDelivery(asof.Servers, disorder.Milliseconds())...)
-	return "(" + strings.Join(when, ") OR (") + ")"
+	return s, to, err
 }

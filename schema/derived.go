@@ -1,6 +1,10 @@
 package schema
 
-import "github.com/holiman/uint256"
+import (
+	"cmp"
+
+	"github.com/holiman/uint256"
+)
 
 // Rung is the step of the match ladder that tied a claim to its payment.
 type Rung string
@@ -133,4 +137,9 @@ type Version struct {
 	Rules    uint16
 	Final    uint64 // final block of the payment's chain at the as-of point, below 2^48
 	Evidence uint64 // evidence batches that all writers had announced at the as-of point
+}
+
+// Compare orders versions: the greater one wins.
+func (v Version) Compare(o Version) int {
+	return cmp.Or(cmp.Compare(v.Rules, o.Rules), cmp.Compare(v.Final, o.Final), cmp.Compare(v.Evidence, o.Evidence))
 }

@@ -145,7 +145,7 @@ type Witness struct {
 	Endpoint    string
 }
 
-// Key is the payment key of the authorization that was asked about.
+// Key is the payment key of the authorization that was asked about; of a receipt it names only the chain.
 func (w *Witness) Key() Key {
 	return Key{w.ChainID, w.Token, w.Kind.Method(), w.Authorizer, w.Nonce}
 }

@@ -182,6 +182,8 @@ func wireOf[R, T any](of func(*R) T) func() wire[R] {
 		return numbers(of, func(v *[]uint32) wireColumn { return (*proto.ColUInt32)(v) })
 	case uint64:
 		return numbers(of, func(v *[]uint64) wireColumn { return (*proto.ColUInt64)(v) })
+	case int64:
+		return numbers(of, func(v *[]int64) wireColumn { return (*proto.ColInt64)(v) })
 	case bool:
 		return numbers(of, func(v *[]bool) wireColumn { return (*proto.ColBool)(v) })
 	case string:

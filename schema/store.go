@@ -113,7 +113,7 @@ func readerGrants(database string) []string {
 	for _, table := range []string{
 		Blocks.Name, Settlements.Name, Cancellations.Name, Transfers.Name, Transactions.Name, Witnesses.Name, Rejects.Name,
 		Claims.Name, Sightings.Name, Deliveries.Name, Heads.Name, Links.Name, Payments.Name, Findings.Name, Cursors.Name, Coverages.Name,
-		Touches.Name, Questions.Name, Reorgs.Name, Incidents.Name, "schema_migrations",
+		Touches.Name, Questions.Name, Reorgs.Name, Incidents.Name, Neighbours.Name, Waiting.Name, "schema_migrations",
 		Payouts.Name, Refunds.Name, Resolutions.Name, "resolutions_in_force",
 		"exceptions", "revenue", "verdicts",
 	} {

@@ -142,6 +142,8 @@ func TestTables(t *testing.T) {
 	roundTrip(t, s, Questions)
 	roundTrip(t, s, Reorgs)
 	roundTrip(t, s, Incidents)
+	roundTrip(t, s, Neighbours)
+	roundTrip(t, s, Waiting)
 }
 
 // A large batch goes through Insert whole, and one that the server refuses says so.

@@ -1,5 +1,5 @@
 // Package findings remarks on payments: what a verdict alone does not say. Each rule is one file with its entry in the catalogue and a pure
-// function over the cases of whole payers; Find runs them all. A finding is known by its payment, its rule and what else it is about, so that
+// function over cases; what it looks at beside the case in hand is loaded by reconcile/neighbours.go; Find runs them all. A finding is known by its payment, its rule and what else it is about, so that
 // finding it again is no second finding. The catalogue (catalogue.go) is what `x402audit rules` prints and RULES.md holds.
 //
 // What many payers' payments together show is found by the window rules (window.go), in SQL over final evidence. Package reconcile runs them after sweeps; their findings

@@ -29,7 +29,7 @@ func (j *judge) climb() {
 	}
 	for _, c := range j.keyless { // in the order of time
 		if c.Transaction == (schema.Hash{}) {
-			j.tie(c, ownKey(c), schema.RungNone)
+			j.tie(c, OwnKey(&c.Claim), schema.RungNone)
 		} else if same := alike[stated(c)]; c == same[0] {
 			j.climbTogether(same)
 		}
@@ -60,7 +60,7 @@ func (j *judge) climbTogether(alike []*Claim) {
 		}
 	default:
 		for _, a := range alike {
-			own := ownKey(a)
+			own := OwnKey(&a.Claim)
 			j.tie(a, own, schema.RungNone)
 			if len(free) > 1 {
 				j.candidates[own] = true
@@ -85,8 +85,8 @@ func (j *judge) tie(c *Claim, k schema.Key, rung schema.Rung) {
 	j.tied[n], j.rungs[c] = append(j.tied[n], c), rung
 }
 
-// ownKey is the key of a payment that only a keyless claim knows: its content hash is the nonce.
-func ownKey(c *Claim) schema.Key {
+// OwnKey is the key of a payment that only a keyless claim knows: its content hash is the nonce.
+func OwnKey(c *schema.Claim) schema.Key {
 	return schema.Key{ChainID: c.Key.ChainID, Token: c.Key.Token, Method: schema.MethodClaim, Authorizer: c.Payer, Nonce: c.ID}
 }
 
