@@ -26,6 +26,13 @@ type looked struct {
 	Finals     map[uint64]schema.BlockRef
 	Rules      uint16
 	Thresholds match.Thresholds
+	Found      int // how many findings there were then: where others are there now, somebody has dropped or added some
+}
+
+// windowID is what makes a finding the same finding.
+type windowID struct {
+	key         schema.Key
+	rule, other string
 }
 
 // Windows runs the window rules over final evidence, as the last sweep left it, and replaces their findings whole. It answers how many changed. When nothing that they rest
@@ -54,6 +61,15 @@ func (a *Auditor) windows(ctx context.Context) (int, error) {
 	for chain, head := range swept.AsOf.Heads {
 		now.Finals[chain] = head.Final
 	}
+	known := map[windowID]schema.Finding{}
+	err = schema.Findings.Each(ctx, a.store, "FINAL WHERE "+windowRules, nil, func(f *schema.Finding) error {
+		known[windowID{f.Key, f.Rule, f.Other}] = *f
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	now.Found = len(known)
 	body, err := json.Marshal(now) // maps are written in the order of their keys
 	if err != nil {
 		return 0, err
@@ -73,10 +89,14 @@ func (a *Auditor) windows(ctx context.Context) (int, error) {
 			found = append(found, rows...)
 		}
 	}
-	changed, err := a.replaceWindows(ctx, found, func(k schema.Key) schema.Version {
+	changed, err := a.replaceWindows(ctx, known, found, func(k schema.Key) schema.Version {
 		return schema.Version{Rules: match.RuleVersion, Final: now.Finals[k.ChainID].Number, Evidence: now.Evidence}
 	})
 	if err != nil {
+		return changed, err
+	}
+	now.Found = len(found)
+	if body, err = json.Marshal(now); err != nil {
 		return changed, err
 	}
 	return changed, schema.Cursors.Insert(ctx, a.store, []schema.Cursor{{Name: windowsCursor, Seq: now.Evidence, Body: string(body)}})
@@ -109,22 +129,10 @@ func (a *Auditor) window(ctx context.Context, rule findings.Rule, chain uint64, 
 }
 
 // replaceWindows writes what the window rules found now in place of what they had found, in one insert.
-func (a *Auditor) replaceWindows(ctx context.Context, found []schema.Finding, version func(schema.Key) schema.Version) (int, error) {
-	type identity struct {
-		key         schema.Key
-		rule, other string
-	}
-	known := map[identity]schema.Finding{}
-	err := schema.Findings.Each(ctx, a.store, "FINAL WHERE "+windowRules, nil, func(f *schema.Finding) error {
-		known[identity{f.Key, f.Rule, f.Other}] = *f
-		return nil
-	})
-	if err != nil {
-		return 0, err
-	}
+func (a *Auditor) replaceWindows(ctx context.Context, known map[windowID]schema.Finding, found []schema.Finding, version func(schema.Key) schema.Version) (int, error) {
 	var changed []schema.Finding
 	for _, f := range found {
-		id := identity{f.Key, f.Rule, f.Other}
+		id := windowID{f.Key, f.Rule, f.Other}
 		was, ok := known[id]
 		delete(known, id)
 		f.Version = was.Version

@@ -133,6 +133,12 @@ func TestPayerBurst(t *testing.T) {
 	if n := w.again(); n != 0 {
 		t.Errorf("nothing moved, and %d findings changed", n)
 	}
+	if err := w.store.Conn().Exec(context.Background(), "TRUNCATE TABLE findings"); err != nil {
+		t.Fatal(err)
+	}
+	if n := w.again(); n != 1 {
+		t.Errorf("everything was dropped, and %d findings were made again", n)
+	}
 	w.auditor.cfg.Thresholds.PayerBurst = 0 // turned off: what it had found goes
 	if n := w.again(); n != 1 {
 		t.Errorf("turned off, %d findings changed", n)

@@ -50,6 +50,7 @@ type Payment struct {
 	Resource           string
 	ResourceProvenance string
 	Facilitator        string
+	FacilitatorBy      FacilitatorBy
 	Settler            Address // the transaction's sender; zero when unknown
 	Delivered          Delivered
 	ErrorClass         ErrorClass

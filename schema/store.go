@@ -115,7 +115,7 @@ func readerGrants(database string) []string {
 		Claims.Name, Sightings.Name, Deliveries.Name, Heads.Name, Links.Name, Payments.Name, Findings.Name, Cursors.Name, Coverages.Name,
 		Touches.Name, Questions.Name, Reorgs.Name, Incidents.Name, Neighbours.Name, Waiting.Name, "schema_migrations",
 		Payouts.Name, Refunds.Name, Resolutions.Name, "resolutions_in_force",
-		"exceptions", "revenue", "verdicts",
+		"exceptions", "revenue", "verdicts", "own_payments", "causes", "problems",
 	} {
 		grants = append(grants, "GRANT SELECT ON "+database+"."+table)
 	}

@@ -211,6 +211,7 @@ var (
 		plain("resource", func(r *Payment) *string { return &r.Resource }),
 		plain("resource_provenance", func(r *Payment) *string { return &r.ResourceProvenance }),
 		plain("facilitator", func(r *Payment) *string { return &r.Facilitator }),
+		word("facilitator_by", func(r *Payment) *FacilitatorBy { return &r.FacilitatorBy }),
 		plain("settler", func(r *Payment) *Address { return &r.Settler }),
 		word("delivered", func(r *Payment) *Delivered { return &r.Delivered }),
 		word("error_class", func(r *Payment) *ErrorClass { return &r.ErrorClass }),

@@ -98,6 +98,16 @@ const (
 	ErrorUnknown           ErrorClass = "unknown"
 )
 
+// FacilitatorBy says who names a payment's facilitator.
+type FacilitatorBy string
+
+const (
+	FacilitatorUnknown  FacilitatorBy = ""
+	FacilitatorByClaim  FacilitatorBy = "claim"  // a log of its own or of a server
+	FacilitatorBySigner FacilitatorBy = "signer" // the configuration lists who sent the settlement
+	FacilitatorByLabel  FacilitatorBy = "label"  // a list of known signers does: a hint that no verdict rests on
+)
+
 // Pairing says whether an authorization that was spent has its own Transfer. Of an AuthorizationUsed it is the next log of the same token in the same
 // transaction, from the authorizer; of a proxy's event the last before it that the call asked for. Each Transfer is consumed once.
 type Pairing string

@@ -40,6 +40,7 @@ var (
 	alice    = addr(0x0a)
 	bob      = addr(0x0b)
 	signer   = addr(0x51)
+	listed   = addr(0x15)
 )
 
 func addr(n byte2) schema.Address { return schema.Address{18: byte(n >> 8), 19: byte(n)} }
@@ -57,6 +58,7 @@ var cfg = match.Config{
 	Merchants:    match.Merchants{PayTo: map[schema.Address]string{merchant: "weather shop"}},
 	Facilitators: []match.Facilitator{{Name: "A", Signers: []schema.Address{signer}}},
 	Rules:        match.DefaultRules(),
+	Labels:       map[schema.Address]string{listed: "Listed"},
 }
 
 // evidence and what the audit said of it, as rows.
@@ -130,6 +132,9 @@ func scene() *rows {
 	r.claim(k, 2, schema.OutcomeSuccess, 10_000, s.Transaction).RequirementsResource = "https://shop.example/weather"
 	p := r.judge(k, schema.Matched, "", s)
 	p.Claimed, p.Required, p.ClaimTransaction, p.Claims = schema.Units(10_000), schema.Units(10_000), s.Transaction, 2
+	p.FacilitatorBy = schema.FacilitatorByClaim
+	// It is found in a window of payments, and the payment's own row does not say so.
+	r.findings = append(r.findings, schema.Finding{Key: k, Rule: "circular_flow", Detail: "returned", Severity: schema.SeverityWarning, AtRisk: schema.Units(10_000), Evidence: "it came back", Version: judged})
 
 	// 2: a router kept its fee; the claim names another transaction, was redelivered, and its resource is a formula.
 	k = key(alice, 2)
@@ -176,6 +181,13 @@ func scene() *rows {
 		p.Claims, p.Match, p.Resource, p.ResourceProvenance, p.FirstSeen = 0, "", "unattributed", "unattributed", s.BlockTime*1000
 	}
 	p.Net, p.Fee, p.Finality = schema.Amount{}, schema.Amount{}, schema.FinalitySafe
+	// 5 is our own money, and 6 was sent by an address that only a list knows.
+	r.payments[len(r.payments)-2].Findings = []string{"self_payment"}
+	p.Findings, p.Facilitator, p.FacilitatorBy, p.Settler = []string{"unknown_relayer"}, "Listed", schema.FacilitatorByLabel, listed
+	r.findings = append(r.findings,
+		schema.Finding{Key: key(alice, 5), Rule: "self_payment", Detail: "own_wallet_pays", Severity: schema.SeverityInfo, AtRisk: schema.Units(50_000), Evidence: "the payer is an own wallet", Version: judged},
+		schema.Finding{Key: p.Key, Rule: "unknown_relayer", Detail: "unlogged", Severity: schema.SeverityInfo, Other: schema.Hex(listed[:]), Evidence: "no log has it", Version: judged})
+	r.transactions = append(r.transactions, schema.Transaction{ChainID: base, Hash: h(0x70, 5), BlockNumber: 105, BlockHash: h(0xb0, 55), Succeeded: true, Sender: listed, To: usdc})
 
 	// 7: claimed, then cancelled by the payer.
 	k = key(alice, 7)

@@ -69,13 +69,14 @@ type exported struct {
 	SettledAt          *string       `json:"settled_at"`
 	RuleVersion        uint32        `json:"rule_version"`
 	Resolution         *string       `json:"resolution"` // nothing is resolved by hand yet
+	FacilitatorBy      *string       `json:"facilitator_by"`
 }
 
 var paymentColumns = []string{
 	"payment_id", "chain_id", "token", "decimals", "method", "scheme", "kind", "authorizer", "nonce", "verdict", "detail", "finality",
 	"findings", "match", "pay_to", "gross", "net", "fee", "refunded", "settled_amount", "claimed_amount", "required_amount", "resource",
 	"resource_provenance", "facilitator", "settler", "delivered", "error_class", "transaction", "block_number", "log_index",
-	"claim_transaction", "claims", "first_seen", "settled_at", "rule_version", "resolution",
+	"claim_transaction", "claims", "first_seen", "settled_at", "rule_version", "resolution", "facilitator_by",
 }
 
 func exportOf(p *schema.Payment) exported {
@@ -87,6 +88,7 @@ func exportOf(p *schema.Payment) exported {
 		SettledAmount: p.Gross, ClaimedAmount: p.Claimed, RequiredAmount: p.Required,
 		Resource: resourceOf(p), ResourceProvenance: orNull(p.ResourceProvenance), Facilitator: orNull(p.Facilitator), Settler: address(p.Settler), Delivered: orNull(p.Delivered),
 		ErrorClass: orNull(p.ErrorClass), ClaimTransaction: hash(p.ClaimTransaction), Claims: p.Claims, FirstSeen: milliseconds(p.FirstSeen), RuleVersion: p.RuleVersion,
+		FacilitatorBy: orNull(p.FacilitatorBy),
 	}
 	if p.Settled() {
 		e.Transaction, e.BlockNumber, e.LogIndex, e.SettledAt = hash(p.Transaction), &p.BlockNumber, &p.LogIndex, seconds(p.SettledAt)
@@ -105,7 +107,7 @@ func (e *exported) cells() []string {
 		e.Finality, strings.Join(e.Findings, ";"), cell(e.Match), cell(e.PayTo), e.Gross.String(), e.Net.String(), e.Fee.String(), e.Refunded.String(),
 		e.SettledAmount.String(), e.ClaimedAmount.String(), e.RequiredAmount.String(), e.Resource, cell(e.ResourceProvenance), cell(e.Facilitator),
 		cell(e.Settler), cell(e.Delivered), cell(e.ErrorClass), cell(e.Transaction), cell(e.BlockNumber), cell(e.LogIndex), cell(e.ClaimTransaction),
-		fmt.Sprint(e.Claims), cell(e.FirstSeen), cell(e.SettledAt), fmt.Sprint(e.RuleVersion), cell(e.Resolution),
+		fmt.Sprint(e.Claims), cell(e.FirstSeen), cell(e.SettledAt), fmt.Sprint(e.RuleVersion), cell(e.Resolution), cell(e.FacilitatorBy),
 	}
 }
 

@@ -67,7 +67,7 @@ func TestLookUp(t *testing.T) {
 	// What was served is seen, each request once; amounts are exact texts with their decimals.
 	f("/v1/payments/"+k.ID(), 200, map[string]any{
 		"payment_id": k.ID(), "verdict": "matched", "finality": "final", "settled": true, "gross": "10000", "decimals": 6.0, "claims": 2.0,
-		"grants": map[string]any{"successes": 1.0, "deliveries": 1.0}, "findings": []any{}, "remarks": []any{}, "nonce": schema.Hex(k.Nonce[:]),
+		"grants": map[string]any{"successes": 1.0, "deliveries": 1.0}, "findings": []any{"circular_flow"}, "nonce": schema.Hex(k.Nonce[:]),
 	})
 	f("/v1/payments/"+strings.ToUpper(key(bob, 4).ID()), 200, map[string]any{"payment_id": key(bob, 4).ID()})
 	f("/v1/payments/"+key(bob, 4).ID(), 200, map[string]any{"verdict": "missing_onchain", "settled": false, "gross": nil, "claimed_amount": "40000", "transaction": nil})

@@ -153,6 +153,9 @@ func (b *Books) found(ctx context.Context, where string, p clickhouse.Parameters
 	for i, k := range keys {
 		all[i].Grants = grants[k]
 		all[i].Remarks = append(all[i].Remarks, remarks[k]...)
+		for _, r := range remarks[k] { // those of the rules over windows are not in the payment's own row
+			all[i].Findings = withRules(all[i].Findings, []string{r.Rule})
+		}
 	}
 	return all, err
 }

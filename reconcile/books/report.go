@@ -32,6 +32,8 @@ type Report struct {
 	Resources    []ResourceLine    `json:"resources"`
 	Exceptions   []ExceptionLine   `json:"exceptions"`
 	Findings     []FindingLine     `json:"findings"`
+	Problems     []ProblemLine     `json:"problems"`
+	Relayers     []RelayerLine     `json:"unlisted_relayers"`
 	Facilitators []FacilitatorLine `json:"facilitators"`
 	NotAudited   []NotAuditedLine  `json:"not_audited"`
 	Rejects      []RejectLine      `json:"rejects"`   // of all logs, whatever the period: a line that was not understood has no time
@@ -48,7 +50,8 @@ type VerdictLine struct {
 	Claimed  schema.Amount `json:"claimed"`
 }
 
-// Revenue is raw revenue: settled charges to us. Unlogged is the part that no log has, Open the part that is not final.
+// Revenue is raw revenue: settled charges to us. Unlogged is the part that no log has, Open the part that is not final. Organic is raw revenue without payments that touch
+// own wallets or pay themselves (Own), whose money came back, or that only imitate somebody.
 type Revenue struct {
 	Payments   uint64        `json:"payments"`
 	Gross      schema.Amount `json:"gross"`
@@ -57,6 +60,11 @@ type Revenue struct {
 	Fee        schema.Amount `json:"fee"`
 	Net        schema.Amount `json:"net"`
 	NetUnclear uint64        `json:"net_unclear"` // payments whose net is not known; Fee and Net are without them
+
+	OrganicPayments uint64        `json:"organic_payments"`
+	Organic         schema.Amount `json:"organic"`
+	OrganicNet      schema.Amount `json:"organic_net"`
+	Own             schema.Amount `json:"own"`
 }
 
 // RevenueTotal is the raw revenue in one token.
@@ -99,12 +107,21 @@ type FindingLine struct {
 // FacilitatorLine is one facilitator's score.
 type FacilitatorLine struct {
 	Facilitator string `json:"facilitator"`
+	Label       bool   `json:"label"` // only a list of known signers names it
 	Currency
 	Payments   uint64        `json:"payments"`
 	Matched    uint64        `json:"matched"`
 	Exceptions uint64        `json:"exceptions"`
 	Pending    uint64        `json:"pending"` // and orphaned
 	Gross      schema.Amount `json:"gross"`
+}
+
+// name says where it is no more than a label.
+func (l *FacilitatorLine) name() string {
+	if l.Label {
+		return l.Facilitator + " (label)"
+	}
+	return cmp.Or(l.Facilitator, "(unknown)")
 }
 
 // NotAuditedLine counts claims on a chain that is not followed.
@@ -141,7 +158,7 @@ func (b *Books) Report(ctx context.Context, period Period) (*Report, error) {
 		if !period.To.IsZero() {
 			r.To = seconds(period.To.Unix())
 		}
-		for _, read := range []func(context.Context, *Report, Period) error{b.payments, b.findings, b.notAudited, b.rejects, b.incidents} {
+		for _, read := range []func(context.Context, *Report, Period) error{b.payments, b.findings, b.problems, b.relayers, b.notAudited, b.rejects, b.incidents} {
 			if err := read(ctx, r, period); err != nil {
 				return err
 			}
@@ -179,6 +196,7 @@ type group struct {
 		verdict     string
 		detail      string
 		facilitator string
+		label       bool
 		resource    string
 		provenance  string
 	}
@@ -190,17 +208,25 @@ type group struct {
 	claimed    schema.Amount
 	fee, net   schema.Amount
 	netUnclear uint64
+
+	organicPayments          uint64
+	organic, organicNet, own schema.Amount
 }
+
+// organic holds for payments that count as such: what the rules over windows found stands in their own findings.
+const organic = "(NOT has(findings, '" + findings.SelfPayment + "') AND (pid, authorizer, nonce) NOT IN (SELECT pid, authorizer, nonce FROM findings FINAL WHERE rule IN ('" +
+	findings.CircularFlow + "', '" + findings.AddressPoisoning + "')))"
 
 // A cancelled payment is somebody's to act on when a success was claimed; only there that is asked.
 var paymentsQuery = `
-SELECT chain_id, token, decimals, kind, verdict, detail, facilitator, resource, resource_provenance,
+SELECT chain_id, token, decimals, kind, verdict, detail, facilitator, facilitator_by = 'label' AS label, resource, resource_provenance,
        verdict = 'canceled' AND pid IN (SELECT pid FROM claims WHERE outcome = 'success' AND pid IN (SELECT pid FROM payments WHERE verdict = 'canceled')) AS success,
        count(), countIf(finality = 'final' AND verdict != 'pending'), sum(gross), sumIf(gross, finality != 'final'), sum(claimed), sum(fee), sum(net), countIf(net IS NULL AND gross IS NOT NULL),
+       countIf(` + organic + `), sumIf(gross, ` + organic + `), sumIf(net, ` + organic + `), sumIf(gross, has(findings, '` + findings.SelfPayment + `')),
        max(` + fmt.Sprintf(evidenceOf, "version") + `)
 FROM payments FINAL
 WHERE ` + when + ` >= {from:Int64} AND ` + when + ` < {to:Int64}
-GROUP BY chain_id, token, decimals, kind, verdict, detail, facilitator, resource, resource_provenance, success`
+GROUP BY chain_id, token, decimals, kind, verdict, detail, facilitator, label, resource, resource_provenance, success`
 
 // payments adds up verdicts, revenue, exceptions and facilitators from one reading, so that they cannot disagree.
 func (b *Books) payments(ctx context.Context, r *Report, period Period) error {
@@ -211,17 +237,19 @@ func (b *Books) payments(ctx context.Context, r *Report, period Period) error {
 	var facilitators collect[FacilitatorLine]
 	err := b.each(ctx, paymentsQuery, period.params(), func(scan func(...any) error) error {
 		var g group
-		var gross, openGross, claimed, fee, net *big.Int
+		var gross, openGross, claimed, fee, net, organic, organicNet, own *big.Int
 		var evidence uint64
 		k := &g.key
-		if err := scan(&k.chainID, &k.token, &k.decimals, &k.kind, &k.verdict, &k.detail, &k.facilitator, &k.resource, &k.provenance, &g.success,
-			&g.payments, &g.final, &gross, &openGross, &claimed, &fee, &net, &g.netUnclear, &evidence); err != nil {
+		if err := scan(&k.chainID, &k.token, &k.decimals, &k.kind, &k.verdict, &k.detail, &k.facilitator, &k.label, &k.resource, &k.provenance, &g.success,
+			&g.payments, &g.final, &gross, &openGross, &claimed, &fee, &net, &g.netUnclear,
+			&g.organicPayments, &organic, &organicNet, &own, &evidence); err != nil {
 			return err
 		}
 		if err := upTo(ctx, evidence); err != nil {
 			return err
 		}
 		g.gross, g.openGross, g.claimed, g.fee, g.net = amountOf(gross), amountOf(openGross), amountOf(claimed), amountOf(fee), amountOf(net)
+		g.organic, g.organicNet, g.own = amountOf(organic), amountOf(organicNet), amountOf(own)
 		c := b.currency(k.chainID, k.token, k.decimals)
 		p := schema.Payment{Verdict: schema.Verdict(k.verdict), Detail: k.detail, Kind: schema.Kind(k.kind), Resource: k.resource}
 
@@ -230,7 +258,7 @@ func (b *Books) payments(ctx context.Context, r *Report, period Period) error {
 		v.Final += g.final
 		v.Gross, v.Claimed = plus(v.Gross, g.gross), plus(v.Claimed, g.claimed)
 
-		f := facilitators.at(FacilitatorLine{Facilitator: k.facilitator, Currency: c}, k.facilitator, c)
+		f := facilitators.at(FacilitatorLine{Facilitator: k.facilitator, Label: k.label, Currency: c}, fmt.Sprint(k.label, k.facilitator), c)
 		f.Payments += g.payments
 		f.Gross = plus(f.Gross, g.gross)
 		switch p.Verdict {
@@ -269,7 +297,7 @@ func (b *Books) payments(ctx context.Context, r *Report, period Period) error {
 		return cmp.Or(cmp.Compare(match.Number(x.Verdict), match.Number(y.Verdict)), strings.Compare(x.Detail, y.Detail), x.Currency.compare(y.Currency))
 	})
 	r.Facilitators = facilitators.sorted(func(x, y *FacilitatorLine) int {
-		return cmp.Or(strings.Compare(x.Facilitator, y.Facilitator), x.Currency.compare(y.Currency))
+		return cmp.Or(strings.Compare(x.Facilitator, y.Facilitator), x.Currency.compare(y.Currency), cmp.Compare(len(x.name()), len(y.name())))
 	})
 	return nil
 }
@@ -285,6 +313,9 @@ func (r *Revenue) add(g *group) {
 	r.Payments += g.payments
 	r.NetUnclear += g.netUnclear
 	r.Gross, r.Open, r.Fee, r.Net = plus(r.Gross, g.gross), plus(r.Open, g.openGross), plus(r.Fee, g.fee), plus(r.Net, g.net)
+	r.OrganicPayments += g.organicPayments
+	none := schema.Units(0)
+	r.Organic, r.OrganicNet, r.Own = plus(plus(r.Organic, none), g.organic), plus(plus(r.OrganicNet, none), g.organicNet), plus(plus(r.Own, none), g.own)
 	if g.key.verdict == string(schema.Unlogged) {
 		r.Unlogged = plus(r.Unlogged, g.gross)
 	}
@@ -325,11 +356,12 @@ func (c Currency) compare(o Currency) int {
 	return cmp.Or(cmp.Compare(c.ChainID, o.ChainID), strings.Compare(c.Token, o.Token))
 }
 
-var findingsByRule = `
-SELECT chain_id, token, p.decimals, f.rule, f.severity, count(), sum(f.at_risk), max(` + fmt.Sprintf(evidenceOf, "f.version") + `)
-FROM findings AS f FINAL INNER JOIN (SELECT * FROM payments FINAL WHERE ` + when + ` >= {from:Int64} AND ` + when + ` < {to:Int64}) AS p
-USING (pid, chain_id, token, method, authorizer, nonce)
-GROUP BY chain_id, token, p.decimals, f.rule, f.severity`
+// A finding on a Transfer that is no payment belongs to no period but the open one.
+const findingsByRule = `
+SELECT chain_id, token, max(decimals), cause, severity, count(), sum(at_risk), max(evidence)
+FROM causes
+WHERE kind = 'finding' AND toUnixTimestamp64Milli(at) >= {from:Int64} AND toUnixTimestamp64Milli(at) < {to:Int64}
+GROUP BY chain_id, token, cause, severity`
 
 func (b *Books) findings(ctx context.Context, r *Report, period Period) error {
 	catalogue := map[string]findings.Rule{}

@@ -53,8 +53,8 @@ func (r *Report) table(w io.Writer) error {
 	p.end("no payment in this period")
 
 	shown, rest := r.topResources()
-	p.section("Revenue by resource", "settled charges to us, raw: refunds are not taken off",
-		"resource", "by", "#payments", "#gross", "#unlogged", "#not final", "#fee", "#net", "token")
+	p.section("Revenue by resource", "settled charges to us, raw: refunds are not taken off; organic: without own money, and money that came back",
+		"resource", "by", "#payments", "#gross", "#organic", "#own", "#unlogged", "#not final", "#fee", "#net", "token")
 	for _, l := range shown {
 		p.revenue(l.Resource, l.Provenance, l.Currency, l.Revenue)
 	}
@@ -79,9 +79,12 @@ func (r *Report) table(w io.Writer) error {
 	}
 	p.end("none")
 
+	r.problemTable(p)
+	r.relayerTable(p)
+
 	p.section("Facilitators", "", "facilitator", "#payments", "#matched", "#exceptions", "#pending", "#settled", "token")
 	for _, l := range r.Facilitators {
-		p.row(cmp.Or(l.Facilitator, "(unknown)"), l.Payments, l.Matched, l.Exceptions, l.Pending, l.format(l.Gross), l.Currency)
+		p.row(l.name(), l.Payments, l.Matched, l.Exceptions, l.Pending, l.format(l.Gross), l.Currency)
 	}
 	p.end("none")
 
@@ -148,6 +151,8 @@ func (r *Report) topResources() (shown, rest []ResourceLine) {
 		o.NetUnclear += l.NetUnclear
 		o.Gross, o.Unlogged, o.Open = plus(o.Gross, l.Gross), plus(o.Unlogged, l.Unlogged), plus(o.Open, l.Open)
 		o.Fee, o.Net = plus(o.Fee, l.Fee), plus(o.Net, l.Net)
+		o.OrganicPayments += l.OrganicPayments
+		o.Organic, o.OrganicNet, o.Own = plus(o.Organic, l.Organic), plus(o.OrganicNet, l.OrganicNet), plus(o.Own, l.Own)
 	}
 	rest = others.sorted(func(x, y *ResourceLine) int { return x.Currency.compare(y.Currency) })
 	for i := range rest {
@@ -203,7 +208,7 @@ func (p *page) revenue(resource, provenance string, c Currency, r Revenue) {
 		net += fmt.Sprintf(" (%d unclear)", r.NetUnclear)
 	}
 	zero := schema.Units(0)
-	p.row(resource, provenance, r.Payments, c.format(r.Gross), c.format(plus(r.Unlogged, zero)), c.format(plus(r.Open, zero)), c.format(r.Fee), net, c)
+	p.row(resource, provenance, r.Payments, c.format(r.Gross), c.format(r.Organic), c.format(r.Own), c.format(plus(r.Unlogged, zero)), c.format(plus(r.Open, zero)), c.format(r.Fee), net, c)
 }
 
 func (p *page) end(none string) {
@@ -281,7 +286,8 @@ func (r *Report) csv(w io.Writer) error {
 	}
 	revenue := func(section, item, detail string, c Currency, r Revenue) {
 		figures(section, item, detail, c, "payments", r.Payments, "gross", r.Gross, "unlogged", plus(r.Unlogged, schema.Units(0)),
-			"not_final", plus(r.Open, schema.Units(0)), "fee", r.Fee, "net", r.Net, "net_unclear", r.NetUnclear)
+			"not_final", plus(r.Open, schema.Units(0)), "fee", r.Fee, "net", r.Net, "net_unclear", r.NetUnclear,
+			"organic_payments", r.OrganicPayments, "organic", r.Organic, "organic_net", r.OrganicNet, "own", r.Own)
 	}
 	for _, l := range r.Verdicts {
 		figures("verdicts", string(l.Verdict), "", l.Currency, "payments", l.Payments, "final", l.Final, "settled", l.Gross, "claimed", l.Claimed)
@@ -298,8 +304,14 @@ func (r *Report) csv(w io.Writer) error {
 	for _, l := range r.Findings {
 		figures("findings", l.Rule, string(l.Severity), l.Currency, "findings", l.Findings, "at_risk", l.AtRisk)
 	}
+	for _, l := range r.Problems {
+		figures("problems", l.Cause, l.where(), l.Currency, "payments", l.Payments, "at_risk", l.AtRisk, "first", cell(l.First), "last", cell(l.Last), "example", l.Example)
+	}
+	for _, l := range r.Relayers {
+		figures("unlisted_relayers", l.Settler, l.Label, l.Currency, "payments", l.Payments, "payees", l.Payees, "payers", l.Payers, "settled", l.Settled)
+	}
 	for _, l := range r.Facilitators {
-		figures("facilitators", l.Facilitator, "", l.Currency, "payments", l.Payments, "matched", l.Matched, "exceptions", l.Exceptions,
+		figures("facilitators", l.Facilitator, map[bool]string{true: "label"}[l.Label], l.Currency, "payments", l.Payments, "matched", l.Matched, "exceptions", l.Exceptions,
 			"pending", l.Pending, "settled", l.Gross)
 	}
 	for _, l := range r.NotAudited {

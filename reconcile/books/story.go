@@ -73,7 +73,11 @@ func (s *story) judgement(p *page) {
 	if pay.Delivered != "" {
 		field("delivered", "%s: %s", pay.Delivered, delivered[pay.Delivered])
 	}
-	field("facilitator", "%s%s", printable(cmp.Or(pay.Facilitator, "unknown")), in(cell(address(pay.Settler)), ", settler %s"))
+	by := ""
+	if pay.FacilitatorBy == schema.FacilitatorByLabel {
+		by = " (a label: a list of known signers says so)"
+	}
+	field("facilitator", "%s%s%s", printable(cmp.Or(pay.Facilitator, "unknown")), by, in(cell(address(pay.Settler)), ", settler %s"))
 	if pay.Match != "" {
 		field("tied by", "%s", rungs[pay.Match])
 	}

@@ -31,6 +31,9 @@ var unknownRelayer = Rule{
 		} else {
 			return nil
 		}
+		if label := ctx.cfg.Labels[c.Transaction.Sender]; label != "" {
+			f.Evidence += fmt.Sprintf("; lists know it as %s", label)
+		}
 		return []schema.Finding{f}
 	},
 }

@@ -20,6 +20,7 @@ type Config struct {
 	Routes       []Route  // templates of our resources
 	Rules        Rules
 	Thresholds   Thresholds
+	Labels       map[schema.Address]string // names of facilitators by signer, from a list: they name what nothing else names, and decide nothing
 }
 
 // Chain is one followed chain.

@@ -59,6 +59,9 @@ func (j *judge) describe(c *Case) {
 			p.PayTo = d.PayTo
 		}
 	}
+	if p.Facilitator != "" {
+		p.FacilitatorBy = schema.FacilitatorByClaim
+	}
 	if s == nil {
 		return
 	}
@@ -78,8 +81,12 @@ func (j *judge) describe(c *Case) {
 	}
 	if c.Transaction != nil {
 		p.Settler = c.Transaction.Sender
-		if p.Facilitator == "" {
-			p.Facilitator = j.signers.name[p.Settler]
+		switch {
+		case p.Facilitator != "":
+		case j.signers.name[p.Settler] != "":
+			p.Facilitator, p.FacilitatorBy = j.signers.name[p.Settler], schema.FacilitatorBySigner
+		case j.cfg.Labels[p.Settler] != "":
+			p.Facilitator, p.FacilitatorBy = j.cfg.Labels[p.Settler], schema.FacilitatorByLabel
 		}
 	}
 }

@@ -78,6 +78,14 @@ func (j *judge) logWait(facilitator string, settledAt, finalTime int64) (over bo
 	}
 }
 
+// accountable is a payment's facilitator, as far as a log of it may be blamed: a label is not knowledge.
+func accountable(p *schema.Payment) string {
+	if p.FacilitatorBy == schema.FacilitatorByLabel {
+		return ""
+	}
+	return p.Facilitator
+}
+
 // logPatience is the Unix second from which a silent log is blamed.
 func (j *judge) logPatience(settledAt int64) int64 {
 	return settledAt + int64(j.cfg.Rules.UnloggedAfter/time.Second)

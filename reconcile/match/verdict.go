@@ -149,7 +149,7 @@ func (j *judge) settled(c *Case, twice bool) {
 		// A missing or failed log is blamed only when the settlement cannot go away any more and the log has had its time.
 		over, detail := false, ""
 		if p.Finality == schema.FinalityFinal {
-			over, detail = j.logWait(p.Facilitator, s.BlockTime, head.Final.Time)
+			over, detail = j.logWait(accountable(p), s.BlockTime, head.Final.Time)
 		}
 		switch {
 		case !over:

@@ -346,3 +346,29 @@ func TestOrderAndRepetition(t *testing.T) {
 		}
 	})
 }
+
+// A label names who settled, and nothing rests on it: no log of that name is blamed, and a configured signer or a claim wins.
+func TestLabels(t *testing.T) {
+	by := func(w *world, name string, by schema.FacilitatorBy) {
+		t.Helper()
+		p := w.judge().Cases[0].Payment
+		if p.Facilitator != name || p.FacilitatorBy != by {
+			t.Errorf("the facilitator is %q by %q, want %q by %q", p.Facilitator, p.FacilitatorBy, name, by)
+		}
+	}
+	settled := func() *world {
+		w := newWorld().settle(1, noon)
+		w.cfg.Labels = map[schema.Address]string{signer: "listed"}
+		return w
+	}
+	by(settled(), "A", schema.FacilitatorBySigner)
+	w := settled()
+	w.cfg.Facilitators = nil
+	by(w, "listed", schema.FacilitatorByLabel)
+	w.log("listed", noon-3600, noon+2*86400)
+	w.want(t, schema.Unlogged, DetailNoLog, schema.FinalityFinal)
+	by(w.claim(1, noon, schema.OutcomeSuccess), "A", schema.FacilitatorByClaim)
+	w = settled()
+	w.cfg.Labels, w.cfg.Facilitators = nil, nil
+	by(w, "", schema.FacilitatorUnknown)
+}

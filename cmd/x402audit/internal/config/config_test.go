@@ -402,3 +402,20 @@ func TestConversions(t *testing.T) {
 		t.Error("nobody is operated: the senders of settlements that end at a merchant are read, and no others")
 	}
 }
+
+// The list of known signers is read whole, and each has a name.
+func TestLabels(t *testing.T) {
+	known := labels()
+	cloud, err := schema.ParseAddress("0x222c4367a2950f3b53af260e111fc3060b0983ff")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(known) < 100 || known[cloud] != "AurraCloud" {
+		t.Errorf("%d labels, %q among them", len(known), known[cloud])
+	}
+	for a, name := range known {
+		if name == "" || a == (schema.Address{}) {
+			t.Errorf("%s is called %q", a, name)
+		}
+	}
+}

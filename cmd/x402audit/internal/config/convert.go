@@ -135,6 +135,7 @@ func (c *Config) Audit() match.Config {
 			PaidTwiceWindow: time.Duration(c.Rules.PaidTwiceWindow), Dust: uint256.Int(c.Rules.Dust),
 		},
 		Thresholds: c.Auditing.Thresholds.match(),
+		Labels:     labels(),
 	}
 	for _, chain := range c.Chains {
 		tokens := map[schema.Address]match.Token{}
