@@ -27,3 +27,21 @@ func TestShortRun(t *testing.T) {
 		}
 	}
 }
+
+// A short import: every line is a claim that is matched in memory, and each rate is told.
+func TestShortImport(t *testing.T) {
+	if _, _, err := engine.Install(t.Context(), os.Stderr); err != nil {
+		t.Fatal(err)
+	}
+	for _, signatures := range []bool{false, true} {
+		var out strings.Builder
+		if err := measureImport(t.Context(), options{lines: 300, signatures: signatures}, &out); err != nil {
+			t.Fatalf("%v\n%s", err, out.String())
+		}
+		for _, word := range []string{"300 lines of 1", "parsed and judged in memory", "imported into the engine", "until all of it was merged"} {
+			if !strings.Contains(out.String(), word) {
+				t.Errorf("no %q in\n%s", word, out.String())
+			}
+		}
+	}
+}

@@ -30,6 +30,8 @@ const (
 
 type options struct {
 	head, window time.Duration
+	lines        int // of a log to import
+	signatures   bool
 	profile      string
 	verbose      bool
 }

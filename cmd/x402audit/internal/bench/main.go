@@ -1,6 +1,7 @@
 // Command bench measures the head: from a block being there at the node to the verdicts of its settlements being there to be queried.
 //
 //	go run ./cmd/x402audit/internal/bench [-head 5m] [-window 20m] [-cpuprofile FILE]
+//	go run ./cmd/x402audit/internal/bench -import N [-signatures] [-cpuprofile FILE]
 //
 // The chain (chain.go) is made beforehand and shown one block after another, 5 a second with 100 logs each: of 20 logs, 18 are plain Transfers and 2
 // an AuthorizationUsed with its Transfer, all paid to our merchants by 1,000 payers who pay again and again. Parent hashes, blooms and receipts roots
@@ -11,6 +12,8 @@
 // the node as well (node.go). A second connection asks the store every few milliseconds which payments it has not seen matched are matched (head.go), so
 // that a measured time is never too short. "stored" is the time until the indexer's cursor vouches for the block; the rest, until the verdict, is the
 // log's and the sweep's.
+//
+// With -import it measures reading a settlement log of N lines instead (import.go): parsed and judged in memory, and imported into the engine.
 package main
 
 import (
@@ -30,12 +33,18 @@ func main() {
 	var o options
 	flag.DurationVar(&o.head, "head", 5*time.Minute, "how long blocks come")
 	flag.DurationVar(&o.window, "window", 20*time.Minute, "how far the finalized block lies behind")
+	flag.IntVar(&o.lines, "import", 0, "import a log of so many lines instead")
+	flag.BoolVar(&o.signatures, "signatures", false, "with -import, check signatures")
 	flag.StringVar(&o.profile, "cpuprofile", "", "file for the CPU profile of the worker and the node")
 	flag.BoolVar(&o.verbose, "verbose", false, "show the worker's own log")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := measure(ctx, o, os.Stdout); err != nil {
+	run := measure
+	if o.lines > 0 {
+		run = measureImport
+	}
+	if err := run(ctx, o, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}

@@ -1,0 +1,253 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/pprof"
+	"sync"
+	"time"
+
+	"github.com/ethereum/go-ethereum/common"
+	"github.com/ethereum/go-ethereum/crypto"
+
+	"x402audit/cmd/x402audit/internal/config"
+	"x402audit/cmd/x402audit/internal/devchain"
+	"x402audit/reconcile/findings"
+	"x402audit/reconcile/formats"
+	"x402audit/reconcile/ingest"
+	"x402audit/reconcile/match"
+	"x402audit/schema"
+)
+
+// measureImport writes a settlement log, reads and judges it in memory, then imports it into the embedded engine, and prints how many lines a second
+// each took. The import's rate is that of its whole time, in which the engine merges what has come; how long it goes on merging afterwards is told beside it.
+func measureImport(ctx context.Context, o options, out io.Writer) (err error) {
+	dir, err := os.MkdirTemp("", "bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "settlements.jsonl")
+	size, err := writeLog(path, o.lines, o.signatures)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%d lines of %d bytes, signatures %s\n", o.lines, size/int64(o.lines), map[bool]string{true: "checked", false: "not checked"}[o.signatures])
+	cfg, err := configure(dir, "http://127.0.0.1:1", 1)
+	if err != nil {
+		return err
+	}
+	if !o.signatures {
+		cfg.Auditing.Signatures = config.SignaturesOff
+	}
+	if o.profile != "" {
+		f, err := os.Create(o.profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
+	rate := func(what string, took time.Duration) {
+		fmt.Fprintf(out, "%-32s %9.0f lines/s (%s)\n", what, float64(o.lines)/took.Seconds(), took.Round(time.Millisecond))
+	}
+	took, err := inMemory(path, cfg)
+	if err != nil {
+		return err
+	}
+	rate("parsed and judged in memory", took)
+
+	store, err := schema.Open(ctx, cfg.Store())
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, store.Close(context.WithoutCancel(ctx))) }()
+	if _, err := store.Migrate(ctx); err != nil {
+		return err
+	}
+	began := time.Now()
+	s, err := ingest.Import(ctx, store, ingest.Source{Name: "bench", Facilitator: facilitatorName}, cfg.Formats(), []string{path}, nil)
+	if err != nil {
+		return err
+	}
+	rate("imported into the engine", time.Since(began))
+	if s.Lines != uint64(o.lines) || s.Claims != uint64(o.lines) || len(s.Rejects) > 0 {
+		return fmt.Errorf("%d lines gave %d claims from %d lines, rejected %v", o.lines, s.Claims, s.Lines, s.Rejects)
+	}
+	if err := merged(ctx, store); err != nil {
+		return err
+	}
+	rate("until all of it was merged", time.Since(began))
+	return nil
+}
+
+// writeLog writes what the hooks of the real SDK write: settles of a hundred payers, each of an authorization of its own. Unless they are to be checked,
+// signatures are only as long as real ones.
+func writeLog(path string, lines int, signed bool) (size int64, err error) {
+	const line = `{"ts":%q,"hook":"onAfterSettle","paymentPayload":{"x402Version":2,"payload":{"authorization":{"from":%q,"to":%q,"value":"10000","validAfter":"0","validBefore":"%d","nonce":"%s"},"signature":"0x%x"},` +
+		`"resource":{"url":"https://api.shop.example/weather/%d?city=Oslo&units=metric","description":"The weather of a city, by the hour, for the next ten days","mimeType":"application/json"},` +
+		`"accepted":{"scheme":"exact","network":"eip155:8453","amount":"10000","asset":%[8]q,"payTo":%[3]q,"maxTimeoutSeconds":60,"extra":{"name":"USD Coin","version":"2"}}},` +
+		`"requirements":{"scheme":"exact","network":"eip155:8453","amount":"10000","asset":%[8]q,"payTo":%[3]q,"maxTimeoutSeconds":60,"extra":{"name":"USD Coin","version":"2"}},` +
+		`"result":{"success":true,"transaction":"%[9]s","network":"eip155:8453","payer":%[2]q}}` + "\n"
+	f, err := os.Create(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	w := bufio.NewWriterSize(f, 1<<20)
+	payers := make([]*ecdsa.PrivateKey, 100)
+	for i := range payers {
+		if payers[i], err = crypto.ToECDSA(crypto.Keccak256(fmt.Append(nil, "payer ", i))); err != nil {
+			return 0, err
+		}
+	}
+	start := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+	signature := make([]byte, 65)
+	for n := range lines {
+		at := start.Add(time.Duration(n) * 10 * time.Millisecond)
+		key := payers[n%len(payers)]
+		a := devchain.Authorization{
+			From: crypto.PubkeyToAddress(key.PublicKey), To: merchants[n%len(merchants)], Value: big.NewInt(10000),
+			ValidBefore: uint64(at.Unix() + 60), Nonce: wordOf('n', n),
+		}
+		if signed {
+			signature = a.Sign(key, devchain.USDCDomain)
+		} else {
+			binary.BigEndian.PutUint64(signature, uint64(n)*0x9e3779b97f4a7c15)
+		}
+		written, err := fmt.Fprintf(w, line, at.Format("2006-01-02T15:04:05.000Z"), a.From.Hex(), a.To.Hex(), a.ValidBefore, a.Nonce, signature, n%50,
+			devchain.USDCDomain.Contract.Hex(), wordOf('t', n))
+		if err != nil {
+			return 0, err
+		}
+		size += int64(written)
+	}
+	return size, w.Flush()
+}
+
+// wordOf is a word as random as a hash.
+func wordOf(kind byte, n int) (h common.Hash) {
+	for i := range 4 {
+		binary.BigEndian.PutUint64(h[8*i:], (uint64(n)*4+uint64(i)+uint64(kind)<<48)*0x9e3779b97f4a7c15)
+	}
+	return h
+}
+
+// inMemory parses the log on all cores and judges its claims beside settlements that they agree with, a stretch at a time; reading the file is not
+// counted.
+func inMemory(path string, cfg *config.Config) (took time.Duration, err error) {
+	parser, err := formats.New(formats.Options{Facilitator: facilitatorName, Chains: cfg.Formats().Chains, Unchecked: cfg.Formats().Unchecked})
+	if err != nil {
+		return 0, err
+	}
+	audit := cfg.Audit()
+	f, err := os.Open(path)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	r := bufio.NewReaderSize(f, 1<<20)
+	for {
+		var lines [][]byte
+		for len(lines) < 20_000 {
+			line, err := r.ReadBytes('\n')
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				return 0, err
+			}
+			lines = append(lines, bytes.TrimSuffix(line, []byte("\n")))
+		}
+		if len(lines) == 0 {
+			return took, nil
+		}
+		began := time.Now()
+		claims, err := parseAll(parser, lines)
+		if err != nil {
+			return 0, err
+		}
+		parsed := time.Since(began)
+		ev := settledAs(claims)
+		began = time.Now()
+		result := match.Judge(ev, &audit)
+		findings.Find(result.Cases, &audit)
+		took += parsed + time.Since(began)
+		for i := range result.Cases {
+			if v := result.Cases[i].Payment.Verdict; v != schema.Matched {
+				return 0, fmt.Errorf("a payment is %s", v)
+			}
+		}
+		if len(result.Cases) != len(lines) {
+			return 0, fmt.Errorf("%d payments from %d lines", len(result.Cases), len(lines))
+		}
+	}
+}
+
+func parseAll(parser *formats.Parser, lines [][]byte) ([]match.Claim, error) {
+	claims, errs := make([]match.Claim, len(lines)), make([]error, runtime.GOMAXPROCS(0))
+	var group sync.WaitGroup
+	for worker := range errs {
+		group.Go(func() {
+			for i := worker; i < len(lines); i += len(errs) {
+				records, err := parser.Parse(lines[i])
+				if err == nil && len(records.Claims) != 1 {
+					err = fmt.Errorf("line %d holds %d claims", i, len(records.Claims))
+				}
+				if err != nil {
+					errs[worker] = err
+					return
+				}
+				claims[i] = match.Claim{Claim: records.Claims[0], Sources: []string{"bench"}}
+			}
+		})
+	}
+	group.Wait()
+	return claims, errors.Join(errs...)
+}
+
+// settledAs is evidence in which the chain agrees with every claim.
+func settledAs(claims []match.Claim) *match.Evidence {
+	block, head := schema.Hash{1}, schema.BlockRef{Number: 2, Time: claims[len(claims)-1].EventTime / 1000}
+	ev := &match.Evidence{Claims: claims, Canonical: map[schema.Hash]bool{block: true}, AsOf: match.AsOf{Heads: map[uint64]schema.Head{}}}
+	for i := range claims {
+		c := &claims[i].Claim
+		ev.AsOf.Heads[c.Key.ChainID] = schema.Head{ChainID: c.Key.ChainID, Latest: head, Safe: head, Final: head}
+		ev.Settlements = append(ev.Settlements, schema.Settlement{
+			ChainID: c.Key.ChainID, BlockNumber: 1, BlockHash: block, BlockTime: c.EventTime / 1000, Transaction: c.Transaction, LogIndex: uint32(2 * i),
+			Token: c.Key.Token, Authorizer: c.Key.Authorizer, Nonce: c.Key.Nonce, Pairing: schema.Paired, To: c.PayTo, Amount: c.Amount.Units,
+		})
+		ev.Transactions = append(ev.Transactions, schema.Transaction{ChainID: c.Key.ChainID, Hash: c.Transaction, BlockNumber: 1, BlockHash: block, Succeeded: true, Sender: signer})
+	}
+	return ev
+}
+
+// merged waits until the engine has nothing left to merge.
+func merged(ctx context.Context, store *schema.Store) error {
+	for quiet := 0; quiet < 5; {
+		var running uint64
+		if err := store.Conn().QueryRow(ctx, "SELECT count() FROM system.merges").Scan(&running); err != nil {
+			return fmt.Errorf("reading system.merges: %w", err)
+		}
+		if quiet++; running > 0 {
+			quiet = 0
+		}
+		if err := sleep(ctx, 200*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
