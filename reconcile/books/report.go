@@ -73,10 +73,11 @@ type RevenueTotal struct {
 	Revenue
 }
 
-// ResourceLine is the raw revenue of one resource. Provenance says who attributed it.
+// ResourceLine is the raw revenue of one resource. Provenance says who attributed it. Resources is how many (other) stands for.
 type ResourceLine struct {
 	Resource   string `json:"resource"`
 	Provenance string `json:"provenance"`
+	Resources  uint64 `json:"resources,omitempty"`
 	Currency
 	Revenue
 }
@@ -217,16 +218,38 @@ type group struct {
 const organic = "(NOT has(findings, '" + findings.SelfPayment + "') AND (pid, authorizer, nonce) NOT IN (SELECT pid, authorizer, nonce FROM findings FINAL WHERE rule IN ('" +
 	findings.CircularFlow + "', '" + findings.AddressPoisoning + "')))"
 
-// A cancelled payment is somebody's to act on when a success was claimed; only there that is asked.
+// A cancelled payment is somebody's to act on when a success was claimed; only there that is asked. Of each payTo so many resources are told apart as are
+// configured, those that settled most often, ties by name; what nobody attributed is always one of them, and the rest is counted under one name. That is done here, where books
+// are read: a payment keeps its own resource, because which ones are kept depends on all others.
 var paymentsQuery = `
-SELECT chain_id, token, decimals, kind, verdict, detail, facilitator, facilitator_by = 'label' AS label, resource, resource_provenance,
-       verdict = 'canceled' AND pid IN (SELECT pid FROM claims WHERE outcome = 'success' AND pid IN (SELECT pid FROM payments WHERE verdict = 'canceled')) AS success,
-       count(), countIf(finality = 'final' AND verdict != 'pending'), sum(gross), sumIf(gross, finality != 'final'), sum(claimed), sum(fee), sum(net), countIf(net IS NULL AND gross IS NOT NULL),
-       countIf(` + organic + `), sumIf(gross, ` + organic + `), sumIf(net, ` + organic + `), sumIf(gross, has(findings, '` + findings.SelfPayment + `')),
-       max(` + fmt.Sprintf(evidenceOf, "version") + `)
-FROM payments FINAL
-WHERE ` + when + ` >= {from:Int64} AND ` + when + ` < {to:Int64}
-GROUP BY chain_id, token, decimals, kind, verdict, detail, facilitator, label, resource, resource_provenance, success`
+WITH lines AS
+(
+    SELECT chain_id, token, decimals, kind, verdict, detail, facilitator, facilitator_by = 'label' AS label, pay_to, resource, resource_provenance,
+           verdict = 'canceled' AND pid IN (SELECT pid FROM claims WHERE outcome = 'success' AND pid IN (SELECT pid FROM payments WHERE verdict = 'canceled')) AS success,
+           count() AS n, countIf(finality = 'final' AND verdict != 'pending') AS final_n, countIf(gross IS NOT NULL) AS settled_n,
+           sum(gross) AS sum_gross, sumIf(gross, finality != 'final') AS sum_open, sum(claimed) AS sum_claimed, sum(fee) AS sum_fee, sum(net) AS sum_net,
+           countIf(net IS NULL AND gross IS NOT NULL) AS net_unclear,
+           countIf(` + organic + `) AS organic_n, sumIf(gross, ` + organic + `) AS sum_organic, sumIf(net, ` + organic + `) AS sum_organic_net,
+           sumIf(gross, has(findings, '` + findings.SelfPayment + `')) AS sum_own, max(` + fmt.Sprintf(evidenceOf, "version") + `) AS evidence
+    FROM payments FINAL
+    WHERE ` + when + ` >= {from:Int64} AND ` + when + ` < {to:Int64}
+    GROUP BY chain_id, token, decimals, kind, verdict, detail, facilitator, label, pay_to, resource, resource_provenance, success
+),
+ranked AS
+(
+    SELECT *, dense_rank() OVER (PARTITION BY pay_to ORDER BY resource IN ('', 'unattributed', '` + match.UnrecognisedEcho + `') DESC, sold DESC, resource) AS place
+    FROM (SELECT *, sum(settled_n) OVER (PARTITION BY pay_to, resource) AS sold FROM lines)
+)
+SELECT chain_id, token, decimals, kind, verdict, detail, facilitator, label,
+       if(place > {resources:UInt64}, '` + otherResources + `', resource) AS shown, if(place > {resources:UInt64}, '', resource_provenance) AS provenance, success,
+       sum(n), sum(final_n), sum(sum_gross), sum(sum_open), sum(sum_claimed), sum(sum_fee), sum(sum_net), sum(net_unclear),
+       sum(organic_n), sum(sum_organic), sum(sum_organic_net), sum(sum_own), max(evidence),
+       groupUniqArrayIf(cityHash64(pay_to, resource), place > {resources:UInt64})
+FROM ranked
+GROUP BY chain_id, token, decimals, kind, verdict, detail, facilitator, label, shown, provenance, success`
+
+// otherResources is the name under which a payTo's resources beyond the configured number are added up.
+const otherResources = "(other)"
 
 // payments adds up verdicts, revenue, exceptions and facilitators from one reading, so that they cannot disagree.
 func (b *Books) payments(ctx context.Context, r *Report, period Period) error {
@@ -235,14 +258,16 @@ func (b *Books) payments(ctx context.Context, r *Report, period Period) error {
 	var resources collect[ResourceLine]
 	var exceptions collect[ExceptionLine]
 	var facilitators collect[FacilitatorLine]
-	err := b.each(ctx, paymentsQuery, period.params(), func(scan func(...any) error) error {
+	others := map[*ResourceLine]map[uint64]bool{}
+	err := b.each(ctx, paymentsQuery, period.params("resources", b.maxResources()), func(scan func(...any) error) error {
 		var g group
 		var gross, openGross, claimed, fee, net, organic, organicNet, own *big.Int
 		var evidence uint64
+		var folded []uint64
 		k := &g.key
 		if err := scan(&k.chainID, &k.token, &k.decimals, &k.kind, &k.verdict, &k.detail, &k.facilitator, &k.label, &k.resource, &k.provenance, &g.success,
 			&g.payments, &g.final, &gross, &openGross, &claimed, &fee, &net, &g.netUnclear,
-			&g.organicPayments, &organic, &organicNet, &own, &evidence); err != nil {
+			&g.organicPayments, &organic, &organicNet, &own, &evidence, &folded); err != nil {
 			return err
 		}
 		if err := upTo(ctx, evidence); err != nil {
@@ -278,7 +303,9 @@ func (b *Books) payments(ctx context.Context, r *Report, period Period) error {
 		if match.IsRevenue(&p) {
 			resource := resourceOf(&p)
 			totals.at(RevenueTotal{Currency: c}, "", c).add(&g)
-			resources.at(ResourceLine{Resource: resource, Provenance: k.provenance, Currency: c}, k.provenance+" "+resource, c).add(&g)
+			line := resources.at(ResourceLine{Resource: resource, Provenance: k.provenance, Currency: c}, k.provenance+" "+resource, c)
+			line.add(&g)
+			line.fold(folded, others)
 		}
 		return nil
 	})
@@ -319,6 +346,24 @@ func (r *Revenue) add(g *group) {
 	if g.key.verdict == string(schema.Unlogged) {
 		r.Unlogged = plus(r.Unlogged, g.gross)
 	}
+}
+
+// fold counts the resources that a line stands for: the same one can have payments of several verdicts.
+func (l *ResourceLine) fold(resources []uint64, counted map[*ResourceLine]map[uint64]bool) {
+	if len(resources) > 0 && counted[l] == nil {
+		counted[l] = map[uint64]bool{}
+	}
+	for _, r := range resources {
+		counted[l][r] = true
+	}
+	l.Resources = uint64(len(counted[l]))
+}
+
+func (b *Books) maxResources() uint64 {
+	if b.cfg.MaxResources == 0 {
+		return match.DefaultMaxResources
+	}
+	return b.cfg.MaxResources
 }
 
 // collect keeps one line for each name and currency.

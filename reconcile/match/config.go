@@ -21,7 +21,11 @@ type Config struct {
 	Rules        Rules
 	Thresholds   Thresholds
 	Labels       map[schema.Address]string // names of facilitators by signer, from a list: they name what nothing else names, and decide nothing
+	MaxResources uint64                    // so many resources of one payTo are told apart in the books; 0 is DefaultMaxResources
 }
+
+// DefaultMaxResources keeps a payTo whose URLs have an id in them from making a resource of each payment.
+const DefaultMaxResources = 10_000
 
 // Chain is one followed chain.
 type Chain struct {

@@ -23,7 +23,7 @@ func defaults() *Config {
 			OpenFor: Duration(r.OpenFor), UnloggedAfter: Duration(r.UnloggedAfter),
 			LogDisorder: Duration(r.LogDisorder), PaidTwiceWindow: Duration(r.PaidTwiceWindow), Dust: Units(r.Dust),
 		},
-		Auditing: Auditing{Signatures: SignaturesCheck, Thresholds: Thresholds{
+		Auditing: Auditing{MaxResources: match.DefaultMaxResources, Signatures: SignaturesCheck, Thresholds: Thresholds{
 			NonceUsedBurst: limits.NonceUsedBurst, NonceUsedWindow: Duration(limits.NonceUsedWindow),
 			PayerBurst: limits.PayerBurst, PayerBurstWindow: Duration(limits.PayerBurstWindow),
 			ConcentrationShare: limits.ConcentrationShare, ConcentrationPayments: limits.ConcentrationPayments,
@@ -197,6 +197,11 @@ func (t *tree) merchants(merchants []Merchant) {
 		m, path := &merchants[i], fmt.Sprintf("merchants[%d]", i)
 		if !m.Any && len(m.Addresses) == 0 && len(m.OwnWallets) == 0 && len(m.Hosts) == 0 {
 			t.wrong(path+".addresses", "missing: the payTo addresses of this merchant, or \"*\" as the whole entry")
+		}
+		for j, r := range m.Routes {
+			if _, err := match.ParseRoute(r); err != nil {
+				t.wrong(fmt.Sprintf("%s.routes[%d]", path, j), "%v", err)
+			}
 		}
 		for j, a := range m.Addresses {
 			if was, ok := owner[a]; ok {

@@ -90,6 +90,7 @@ type Merchant struct {
 	Addresses  []Address `yaml:"addresses"`
 	OwnWallets []Address `yaml:"own_wallets"` // payments from here are our own money going round
 	Hosts      []string  `yaml:"hosts"`       // hosts of its resources: a payer's unsigned echo counts when it names one of them
+	Routes     []string  `yaml:"routes"`      // templates of its resources, such as api.example.com/users/:id
 	Any        bool      `yaml:"-"`
 }
 
@@ -123,8 +124,9 @@ type Rules struct {
 
 // Auditing is how closely payments are looked at, and how strictly they are remarked upon.
 type Auditing struct {
-	Signatures string     `yaml:"signatures"` // check, or off
-	Thresholds Thresholds `yaml:"thresholds"`
+	MaxResources uint64     `yaml:"max_resources"` // of one payTo, told apart in the books
+	Signatures   string     `yaml:"signatures"`    // check, or off
+	Thresholds   Thresholds `yaml:"thresholds"`
 }
 
 // Thresholds are match.Thresholds; 0 turns a rule off.

@@ -26,7 +26,7 @@ chains:
     poll: 500ms
     link: true
     sample: 0.001
-merchants: ["` + payTo + `", {name: shop, addresses: ["0x000000000000000000000000000000000000000b"], own_wallets: ["0x000000000000000000000000000000000000000c"], hosts: [shop.example]}]
+merchants: ["` + payTo + `", {name: shop, addresses: ["0x000000000000000000000000000000000000000b"], own_wallets: ["0x000000000000000000000000000000000000000c"], hosts: [shop.example], routes: ["api.shop.example/orders/:id"]}]
 facilitators: [{name: A, signers: ["0x000000000000000000000000000000000000000d"], operated: true}]
 logs: [{facilitator: A, path: ./settlements.jsonl, since: 2026-11-01}]
 rules: {open_for: 24h, unlogged_after: 1h, log_disorder: 5m, paid_twice_window: 10m, dust: 0}
@@ -361,7 +361,7 @@ func TestConversions(t *testing.T) {
 		t.Fatal(err)
 	}
 	audit := c.Audit()
-	if !audit.Merchants.Has(ours) || !audit.Merchants.Has(a(0xb)) || audit.Merchants.Has(a(0xe)) || audit.Merchants.PayTo[a(0xb)] != "shop" || audit.Hosts[0] != "shop.example" {
+	if !audit.Merchants.Has(ours) || !audit.Merchants.Has(a(0xb)) || audit.Merchants.Has(a(0xe)) || audit.Merchants.PayTo[a(0xb)] != "shop" || audit.Hosts[0] != "shop.example" || len(audit.Routes) != 1 || audit.Routes[0].Host != "api.shop.example" || audit.MaxResources != match.DefaultMaxResources {
 		t.Errorf("merchants: %+v", audit.Merchants)
 	}
 	if token := audit.Chains[8453].Tokens[schema.Address(c.Chains[0].Tokens[0].Address)]; token.Symbol != "USDC" || token.Decimals != 6 {

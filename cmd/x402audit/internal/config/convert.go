@@ -134,8 +134,9 @@ func (c *Config) Audit() match.Config {
 			OpenFor: time.Duration(c.Rules.OpenFor), UnloggedAfter: time.Duration(c.Rules.UnloggedAfter), LogDisorder: time.Duration(c.Rules.LogDisorder),
 			PaidTwiceWindow: time.Duration(c.Rules.PaidTwiceWindow), Dust: uint256.Int(c.Rules.Dust),
 		},
-		Thresholds: c.Auditing.Thresholds.match(),
-		Labels:     labels(),
+		Thresholds:   c.Auditing.Thresholds.match(),
+		Labels:       labels(),
+		MaxResources: c.Auditing.MaxResources,
 	}
 	for _, chain := range c.Chains {
 		tokens := map[schema.Address]match.Token{}
@@ -147,6 +148,11 @@ func (c *Config) Audit() match.Config {
 	for _, merchant := range c.Merchants {
 		m.Merchants.Any = m.Merchants.Any || merchant.Any
 		m.Hosts = append(m.Hosts, merchant.Hosts...)
+		for _, s := range merchant.Routes {
+			if r, err := match.ParseRoute(s); err == nil { // checked when it was read
+				m.Routes = append(m.Routes, r)
+			}
+		}
 		for _, a := range merchant.Addresses {
 			m.Merchants.PayTo[schema.Address(a)] = merchant.Name
 		}

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"math/big"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -82,7 +83,9 @@ func TestSDK(t *testing.T) {
 	checkRest(t, audit, []string{"log A: 1 of malformed_json", "log A: 1 of truncated", "log A: 1 of unsupported_network"}, []string{"eip155:1: 1 claims of 10000"})
 	w.checkExplain(audit, labels)
 
-	// Nothing of the closed list and of the catalogue is left to tables alone, but what takes many payments or a day to show.
+	// Nothing of the closed list and of the catalogue is left to tables alone, but what takes many payments or a day to show, and what takes a server's
+	// access log, which is not read here but in the demo.
+	byAccessLog := []string{"served_not_settled", "settled_not_served"}
 	rules := map[string]bool{}
 	for _, l := range labels {
 		seen[schema.Verdict(l.payment.Verdict)] = true
@@ -96,7 +99,7 @@ func TestSDK(t *testing.T) {
 		}
 	}
 	for _, r := range findings.Catalogue() {
-		if !rules[r.ID] && r.Query == "" {
+		if !rules[r.ID] && r.Query == "" && !slices.Contains(byAccessLog, r.ID) {
 			t.Errorf("no payment has the finding %s", r.ID)
 		}
 	}
