@@ -23,7 +23,8 @@ type Summary struct {
 }
 
 // Import reads files once, each whole, its last line included whether or not a newline ends it. The source's own path is not used. A file that
-// cannot be read does not keep the others from being read; the error has one sentence for each. Files packed by gzip or zstd are unpacked. progress, if given, hears of bytes read and bytes in
+// cannot be read does not keep the others from being read; the error has one sentence for each. Files packed by gzip or zstd are
+// unpacked, and one that is a JSON array is read element by element. progress, if given, hears of bytes read and bytes in
 // all. Importing a file again, also after it has grown, makes no second row; other content under the same name is a generation of its own.
 func Import(ctx context.Context, store *schema.Store, source Source, options formats.Options, paths []string, progress func(read, total uint64)) (Summary, error) {
 	sum := Summary{Rejects: map[string]uint64{}}
@@ -75,7 +76,7 @@ func (t *stream) importFile(ctx context.Context) error {
 		return t.fault(err)
 	}
 	defer t.leave()
-	t.file, t.packed = file, compressionOf(file)
+	t.file, t.packed, t.whole = file, compressionOf(file), true
 	path := t.state.Path
 	before, known, err := t.writer.load(ctx)
 	if err != nil {

@@ -1,7 +1,7 @@
 // Package ingest reads settlement logs into the store: files that are followed while they grow, files that are imported once, and records that are
 // posted (package receive has their way in).
 //
-// Data flows one way: a file is cut into lines (lines.go), the lines of a batch are parsed side by side into claims,
+// Data flows one way: a file is cut into lines (lines.go) or the elements of a JSON array (array.go), the lines of a batch are parsed side by side into claims,
 // deliveries or a reject each (parse.go, package formats), and the batch is
 // written (write.go) evidence first (raw_lines, rejects, claims, sightings, deliveries, in any order), then touched, then the cursor. Each row's key is its position or its content, and the
 // cursor comes last, so that a crash between any two writes costs nothing but reading the batch again. follow.go finds a followed file again after

@@ -35,6 +35,7 @@ type stream struct {
 	file      *os.File // at which state stands; nil when none is open
 	packed    compression
 	unpacked  *unpacked // while a packed file is drained
+	whole     bool      // the file is read from its start to its end, and nobody writes to it: it can be one JSON array
 	batchSize int
 }
 
@@ -81,8 +82,12 @@ func (t *stream) drain(ctx context.Context, final bool) error {
 		l = newLines(u.r)
 		l.passed = &u.trail
 	}
+	var records cutter = l
+	if t.whole && l.isArray() {
+		records = &array{lines: l}
+	}
 	for {
-		b, state, end, err := t.read(ctx, l, final)
+		b, state, end, err := t.read(ctx, records, final)
 		if err != nil {
 			return err
 		}
@@ -136,7 +141,7 @@ func (t *stream) consumed() uint64 {
 }
 
 // read takes the next batch out of the file and says how far the source is then. A fault in the middle of the file costs nothing that stands before it.
-func (t *stream) read(ctx context.Context, l *lines, final bool) (b *batch, state SourceState, end bool, err error) {
+func (t *stream) read(ctx context.Context, l cutter, final bool) (b *batch, state SourceState, end bool, err error) {
 	b, state = &batch{}, t.state
 	state.Ended = false
 	if err := ctx.Err(); err != nil {

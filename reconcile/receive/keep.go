@@ -59,7 +59,9 @@ type keeper struct {
 	queue    chan *pending
 	spilled  chan struct{} // holds at most one: there is something to drain
 	parsers  map[origin]*ingest.Endpoint
-	ending   sync.Once
+
+	mu    sync.RWMutex // of ended: nobody queues while the queue is closed
+	ended bool
 }
 
 func newKeeper(s *spill, w *ingest.PostWriter, r *Receiver, changed func()) *keeper {
@@ -72,10 +74,8 @@ func newKeeper(s *spill, w *ingest.PostWriter, r *Receiver, changed func()) *kee
 // keep answers when the post is durable. A sender that leaves does not take it along.
 func (k *keeper) keep(ctx context.Context, p *pending) (place, error) {
 	p.kept = make(chan kept, 1)
-	select {
-	case k.queue <- p:
-	case <-ctx.Done():
-		return "", refuse(http.StatusServiceUnavailable, "the sender left").after(time.Second)
+	if !k.enqueue(ctx, p) {
+		return "", refuse(http.StatusServiceUnavailable, "the endpoint is closing, or the sender left").after(time.Second)
 	}
 	done := <-p.kept
 	if errors.Is(done.err, errFull) {
@@ -84,8 +84,27 @@ func (k *keeper) keep(ctx context.Context, p *pending) (place, error) {
 	return done.place, done.err
 }
 
-// end is called when nobody keeps anything any more.
-func (k *keeper) end() { k.ending.Do(func() { close(k.queue) }) }
+func (k *keeper) enqueue(ctx context.Context, p *pending) bool {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	if k.ended {
+		return false
+	}
+	select {
+	case k.queue <- p:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// end lets run keep what is queued, and end.
+func (k *keeper) end() {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.ended = true
+	close(k.queue)
+}
 
 // run keeps what comes until the end.
 func (k *keeper) run(ctx context.Context) {

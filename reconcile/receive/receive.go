@@ -104,7 +104,7 @@ func (r *Receiver) Run(ctx context.Context, l net.Listener, changed func()) erro
 	group.Go(func() error { keep.drain(ctx); return nil })
 	group.Go(func() error { keep.run(last); return nil })
 	group.Go(func() error {
-		defer keep.end() // no handler is left
+		defer keep.end() // a handler that is left is told to come again
 		return serve(ctx, l, r.handler())
 	})
 	return group.Wait()
