@@ -70,6 +70,7 @@ type batch struct {
 	settlements   []schema.Settlement
 	cancellations []schema.Cancellation
 	payouts       []schema.Transfer
+	transfers     []schema.Transfer
 	transactions  []schema.Transaction
 	witnesses     []schema.Witness
 	claims        []schema.Claim
@@ -92,6 +93,7 @@ func (b *books) write(x batch) {
 	insert(b, schema.Settlements, x.settlements)
 	insert(b, schema.Cancellations, x.cancellations)
 	insert(b, schema.Payouts, x.payouts)
+	insert(b, schema.Transfers, x.transfers)
 	insert(b, schema.Transactions, x.transactions)
 	insert(b, schema.Witnesses, x.witnesses)
 	insert(b, schema.Claims, x.claims)
@@ -211,6 +213,13 @@ func history(r *rand.Rand) (batches []batch) {
 					Nonce: k.Nonce, Pairing: schema.Paired, To: shop, Amount: *uint256.NewInt(amount),
 				}},
 			})
+			if last := &batches[len(batches)-1]; r.IntN(5) == 0 { // by a plain Transfer instead
+				s := last.settlements[0]
+				last.settlements = nil
+				last.transfers = []schema.Transfer{{
+					ChainID: base, BlockNumber: number, BlockHash: block.Hash, BlockTime: now, Transaction: tx, LogIndex: s.LogIndex, Token: usdc, From: s.Authorizer, To: s.To, Amount: s.Amount,
+				}}
+			}
 			if r.IntN(8) == 0 {
 				version++
 				block.Version, block.Canonical = version, false
@@ -247,7 +256,9 @@ func history(r *rand.Rand) (batches []batch) {
 				Key: k, Keyed: true, Scheme: "exact", Kind: schema.KindCharge, Transaction: tx, Payer: k.Authorizer, PayTo: shop, Amount: schema.Units(amount),
 				Required: schema.Units(1000), ValidBefore: uint64(now + 300), RequirementsResource: fmt.Sprintf("https://shop.example/%d", r.IntN(2)),
 			}
-			switch r.IntN(5) {
+			switch r.IntN(6) {
+			case 3:
+				c.Keyed, c.Key.Nonce, c.Transaction = false, schema.Hash{}, schema.Hash{}
 			case 0:
 				c.Outcome, c.Transaction, c.ErrorClass = schema.OutcomeOpen, schema.Hash{}, schema.ErrorTimeout
 			case 1:
@@ -258,6 +269,9 @@ func history(r *rand.Rand) (batches []batch) {
 			t := []schema.Touched{{Kind: schema.TouchPayment, Key: c.Key}}
 			if !c.Keyed {
 				t = nil
+				if c.Transaction == (schema.Hash{}) {
+					t = []schema.Touched{{Kind: schema.TouchClaim, Key: schema.Key{ChainID: base, Nonce: c.ID}}}
+				}
 			}
 			if c.Transaction != (schema.Hash{}) {
 				t = append(t, schema.Touched{Kind: schema.TouchTransaction, Key: schema.Key{ChainID: base}, Transaction: c.Transaction})

@@ -128,6 +128,8 @@ type loader struct {
 	moved  map[place]bool  // those whose Transfers are looked at
 	words  map[uint64]bool // pids of words of Permit2 nonces that were read
 
+	loosened map[payer]bool // payers of whom the claims without key and transaction were read
+
 	mu  sync.Mutex
 	err error
 }
@@ -144,7 +146,7 @@ type known struct {
 func (a *Auditor) loader(ctx context.Context, s *scope, quiet map[place]bool) *loader {
 	return &loader{
 		ctx: ctx, store: a.store, cfg: &a.cfg, scope: s,
-		read: map[uint64]bool{}, looked: maps.Clone(quiet), moved: map[place]bool{}, words: map[uint64]bool{},
+		read: map[uint64]bool{}, looked: maps.Clone(quiet), moved: map[place]bool{}, words: map[uint64]bool{}, loosened: map[payer]bool{},
 	}
 }
 
@@ -225,6 +227,20 @@ func (l *loader) whole(pids []uint64, scoped bool) {
 		for i := settled; i < len(l.ev.Settlements); i++ {
 			look(l.ev.Settlements[i].ChainID, l.ev.Settlements[i].Transaction)
 		}
+		for i := judged; i < len(l.known.payments); i++ {
+			if p := &l.known.payments[i]; p.Key.Method == schema.MethodTransfer { // whose claims are found by its transaction
+				look(p.Key.ChainID, p.Transaction)
+			}
+		}
+		payers := map[payer]bool{}
+		for i := settled; i < len(l.ev.Settlements); i++ {
+			payers[payer{l.ev.Settlements[i].ChainID, l.ev.Settlements[i].Authorizer}] = true
+		}
+		for i := claimed; i < len(l.claims); i++ {
+			if c := &l.claims[i]; !c.Keyed && c.Transaction == (schema.Hash{}) {
+				payers[payer{c.Key.ChainID, c.Key.Authorizer}] = true
+			}
+		}
 		words := map[uint64]bool{}
 		word := func(k schema.Key) {
 			if pid := k.Word().PID(); k.Method == schema.MethodPermit2 && !l.words[pid] {
@@ -248,6 +264,7 @@ func (l *loader) whole(pids []uint64, scoped bool) {
 			func() { pids = l.tied(txs) },
 			get(l, schema.Cancellations, &l.ev.Cancellations, "pid IN", numbers(keysOf(words))),
 		)
+		pids = append(pids, l.loose(payers)...)
 	}
 }
 
@@ -273,14 +290,14 @@ func (l *loader) tied(txs map[place]bool) (pids []uint64) {
 		get(l, schema.Claims, &l.claims, "pid = 0 AND transaction IN", hashes(txs)),
 		get(l, schema.Deliveries, &l.ev.Deliveries, "pid = 0 AND transaction IN", hashes(txs)),
 	)
-	shared := map[place]bool{}
+	shared, named := map[place]bool{}, map[place]bool{}
 	for i := served; i < len(l.ev.Deliveries); i++ {
 		shared[place{l.ev.Deliveries[i].Key.ChainID, l.ev.Deliveries[i].Transaction}] = true
 	}
 	for i := before; i < len(l.claims); i++ {
 		c := &l.claims[i]
 		p := place{c.Key.ChainID, c.Transaction}
-		shared[p], l.moved[p] = true, true
+		shared[p], named[p], l.moved[p] = true, true, true
 		pids = append(pids, match.OwnKey(c).PID())
 	}
 	var settlements []schema.Settlement
@@ -288,7 +305,7 @@ func (l *loader) tied(txs map[place]bool) (pids []uint64) {
 	for i := range settlements {
 		pids = append(pids, settlements[i].Key().PID())
 	}
-	return pids
+	return append(pids, l.plain(named)...)
 }
 
 // elsewhere reads what settled in transactions that claims name and their own payment did not settle in: they show that a transaction was read whole, and

@@ -455,7 +455,7 @@ var details = map[string]string{
 	match.DetailUnknownHash:     "no node knows the claimed transaction",
 	match.DetailDust:            "zero or below dust: anyone can send it",
 	match.DetailNoTransfer:      "the claimed transaction succeeded and holds no settlement of this payment",
-	match.DetailPlainTransfer:   "the claimed transaction holds a plain Transfer, which is not judged yet",
+	match.DetailPlainTransfer:   "it agrees with a plain Transfer; no authorization says that this was the payment",
 	match.DetailRailUnread:      "the chain side of its rail is not read, so nothing can be called absent",
 	match.DetailSenderUnread:    "whether it is ours depends on its sender, which was not read yet",
 	match.DetailLogPassed:       "every log of the facilitator that reaches it has moved past it",

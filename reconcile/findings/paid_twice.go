@@ -17,14 +17,14 @@ var paidTwice = Rule{
 	AtRisk:   "the second payment's settled amount",
 	WhatToDo: "refund the second payment; URL unknown: ask the payer first",
 	find: func(ctx *context, c *match.Case) []schema.Finding {
-		if c.Settlement == nil || c.Settlement.Pairing != schema.Paired || firstClaim(c) == 0 {
+		if !nonced(c) || c.Settlement.Pairing != schema.Paired || firstClaim(c) == 0 {
 			return nil
 		}
 		start := firstClaim(c)
 		earlier := ctx.payer[accountOf(c)]
 		for i := len(earlier) - 1; i >= 0; i-- { // from the nearest
 			a := earlier[i]
-			if a == c || firstClaim(a) == 0 || firstClaim(a) >= start {
+			if a == c || !nonced(a) || firstClaim(a) == 0 || firstClaim(a) >= start {
 				continue
 			}
 			how, ok := again(ctx, a, c, start)
@@ -42,6 +42,11 @@ var paidTwice = Rule{
 		}
 		return nil
 	},
+}
+
+// nonced holds for a payment that was settled with a nonce of the payer's. A plain Transfer has none: who repeats it did not sign again.
+func nonced(c *match.Case) bool {
+	return c.Settlement != nil && c.Payment.Key.Method != schema.MethodTransfer
 }
 
 // again says how b repeats a: what was served by the time b was first claimed was no reason to pay again.

@@ -69,6 +69,7 @@ type Rules struct {
 	OpenFor         time.Duration // how long an authorization stays open after its last claim
 	UnloggedAfter   time.Duration // chain time after which a silent log is blamed
 	LogDisorder     time.Duration // how far out of order a log's records may be
+	MatchWindow     time.Duration // how far apart a claim without key and transaction and its settlement may be
 	PaidTwiceWindow time.Duration // how long after a failure a second payment of the same is a retry
 	Dust            uint256.Int   // unclaimed settlements below it are no exception, atomic units
 }
@@ -78,7 +79,7 @@ const openForKeyless = time.Hour
 
 // DefaultRules are the rules of a configuration that sets none.
 func DefaultRules() Rules {
-	return Rules{OpenFor: 24 * time.Hour, UnloggedAfter: time.Hour, LogDisorder: 5 * time.Minute, PaidTwiceWindow: 10 * time.Minute}
+	return Rules{OpenFor: 24 * time.Hour, UnloggedAfter: time.Hour, LogDisorder: 5 * time.Minute, MatchWindow: 10 * time.Minute, PaidTwiceWindow: 10 * time.Minute}
 }
 
 // signers answers which configured facilitator an address settles for, and which facilitators have any signers configured.

@@ -88,7 +88,7 @@ func (j *judge) paidWith(d *Delivery) (k schema.Key, ok bool) {
 		return k, false
 	}
 	for _, s := range j.inTransaction[place{d.Key.ChainID, d.Transaction}] {
-		if s.Pairing != schema.Paired ||
+		if s.Pairing != schema.Paired || isPlain(s) && j.unclaimed(s) ||
 			d.Key.Token != (schema.Address{}) && d.Key.Token != s.Token ||
 			d.Key.Authorizer != (schema.Address{}) && d.Key.Authorizer != s.Authorizer ||
 			d.PayTo != (schema.Address{}) && !reaches(s, d.PayTo) {

@@ -42,6 +42,7 @@ type judge struct {
 	tied          map[int32][]*Claim                  // keyless claims by the payment that the ladder tied them to
 	rungs         map[*Claim]schema.Rung              // of keyless claims
 	candidates    map[schema.Key]bool                 // keys that share an undecided claim
+	awaits        map[schema.Key]int64                // keys that a claim may still be tied to or from, until the final block has this time
 	dead          map[schema.Key][]*schema.Settlement // in blocks that are canonical no more
 	cancellations map[schema.Key]*schema.Cancellation
 	deliveries    map[int32][]*Delivery                 // in the order of time
@@ -63,6 +64,7 @@ func Judge(ev *Evidence, cfg *Config) Result {
 		tied:          map[int32][]*Claim{},
 		rungs:         map[*Claim]schema.Rung{},
 		candidates:    map[schema.Key]bool{},
+		awaits:        map[schema.Key]int64{},
 		dead:          map[schema.Key][]*schema.Settlement{},
 		cancellations: map[schema.Key]*schema.Cancellation{},
 		invalidations: map[schema.Key][]*schema.Cancellation{},
@@ -186,6 +188,7 @@ func (j *judge) layOutChain() {
 			j.dead[s.Key()] = append(j.dead[s.Key()], s)
 		}
 	}
+	canonical = append(canonical, j.plainPayments(canonical)...)
 	of := make([]int32, len(canonical))
 	for i, s := range canonical {
 		of[i] = j.payments.number(s.Key())

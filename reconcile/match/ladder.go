@@ -18,8 +18,10 @@ type place struct {
 //  1. The claim states the key.
 //  2. The claim names a transaction, and exactly one settlement in it that no claim of the same role has taken fits everything it states. k
 //     identical claims and k identical settlements pair off in time and log order. Where one settlement alone fits and is taken
-//     already, the claim is a further record of it: two logs may both lack nonces.
-//  3. Otherwise the claim is a payment of its own (method claim), ambiguous where several settlements fit.
+//     already, the claim is a further record of it: two logs may both lack nonces. Where no authorization fits, plain Transfers are tried the
+//     same way (plain.go).
+//  3. The claim names no transaction, and states payer, payTo, amount and time that fit one settlement alone (fields.go).
+//  4. Otherwise the claim is a payment of its own (method claim), ambiguous where several settlements fit.
 func (j *judge) climb() {
 	alike := map[statement][]*Claim{}
 	for _, c := range j.keyless {
@@ -27,26 +29,22 @@ func (j *judge) climb() {
 			alike[stated(c)] = append(alike[stated(c)], c)
 		}
 	}
+	var loose []*Claim
 	for _, c := range j.keyless { // in the order of time
 		if c.Transaction == (schema.Hash{}) {
-			j.tie(c, OwnKey(&c.Claim), schema.RungNone)
+			loose = append(loose, c)
 		} else if same := alike[stated(c)]; c == same[0] {
 			j.climbTogether(same)
 		}
 	}
+	j.climbByFields(loose)
 }
 
 // climbTogether ties claims that state the same things.
 func (j *judge) climbTogether(alike []*Claim) {
-	c := alike[0]
-	var fit, free []*schema.Settlement
-	for _, s := range j.inTransaction[place{c.Key.ChainID, c.Transaction}] {
-		if fits(c, s) {
-			fit = append(fit, s)
-			if !j.taken(s, c.Role) {
-				free = append(free, s)
-			}
-		}
+	fit, free := j.fitting(alike[0], false)
+	if len(fit) == 0 {
+		fit, free = j.fitting(alike[0], true)
 	}
 	switch {
 	case len(free) == 1, len(free) == len(alike) && identical(free):
@@ -70,6 +68,19 @@ func (j *judge) climbTogether(alike []*Claim) {
 			}
 		}
 	}
+}
+
+// fitting lists the settlements, or the plain Transfers, of a claim's transaction that fit it, and those of them that no claim of its role has taken.
+func (j *judge) fitting(c *Claim, plain bool) (fit, free []*schema.Settlement) {
+	for _, s := range j.inTransaction[place{c.Key.ChainID, c.Transaction}] {
+		if isPlain(s) == plain && j.mayMean(c, s) && fits(c, s) {
+			fit = append(fit, s)
+			if !j.taken(s, c.Role) {
+				free = append(free, s)
+			}
+		}
+	}
+	return fit, free
 }
 
 // taken holds when a claim of that role has the settlement already: one that states its key, or one that climbed before.

@@ -23,6 +23,8 @@ import (
 //     one that is owed;
 //   - otherwise they have equal claim to it, and it is unassigned: it is shown, and takes nothing off any of them.
 //
+// A payment by a plain Transfer is no candidate: it is a payment by a claim alone, and is judged with its transaction and not with its payer's others.
+//
 // A Transfer is used once and whole. Whatever is final is decided by final evidence of the chain alone, because nothing after a Transfer counts for it.
 
 // Refunds assigns payouts, canonical Transfers to payers that no settlement or leg explains, to the cases, which are all payments of those payers. owed are the second
@@ -31,7 +33,7 @@ func Refunds(cases []Case, payouts []schema.Transfer, owed map[schema.Key]bool, 
 	byAccount := map[account][]*repayable{}
 	for i := range cases {
 		p := &cases[i].Payment
-		if p.Settled() && p.Gross.Known && p.PayTo != (schema.Address{}) && p.PayTo != p.Key.Authorizer {
+		if p.Settled() && p.Key.Method != schema.MethodTransfer && p.Gross.Known && p.PayTo != (schema.Address{}) && p.PayTo != p.Key.Authorizer {
 			a := account{p.Key.ChainID, p.Key.Token, p.Key.Authorizer, p.PayTo}
 			byAccount[a] = append(byAccount[a], &repayable{payment: p, left: p.Gross.Units, owed: owed[p.Key]})
 		}

@@ -20,7 +20,7 @@ const (
 	DetailUnknownHash     = "unknown_hash"      // the claimed transaction does not exist
 	DetailDust            = "dust"              // zero or below dust, and unclaimed: anyone can send it
 	DetailNoTransfer      = "no_transfer"       // the named transaction succeeded and holds no settlement of this payment
-	DetailPlainTransfer   = "plain_transfer"    // the named transaction holds a plain Transfer, which this version does not judge
+	DetailPlainTransfer   = "plain_transfer"    // it agrees with a plain Transfer: no authorization says that this was the payment
 	DetailSenderUnread    = "sender_unread"     // the sender that decides whether it is ours has not been read yet
 	DetailRailUnread      = "rail_unread"       // the chain side of its rail (channels, gateways, Permit2 without its proxies) is not read: nothing can be called absent
 )
@@ -43,6 +43,9 @@ func (j *judge) judge(n int32, c *Case) (ok bool) {
 	if ss := j.settlements.at(n); len(ss) > 0 {
 		c.Settlement = ss[0]
 		c.Transaction = j.transaction(place{k.ChainID, c.Settlement.Transaction})
+		if isPlain(c.Settlement) && len(c.Claims) == 0 {
+			return false
+		}
 		if !evidenced(c) {
 			switch j.ours(c) {
 			case isForeign:
@@ -151,7 +154,10 @@ func (j *judge) settled(c *Case, twice bool) {
 		if p.Finality == schema.FinalityFinal {
 			over, detail = j.logWait(accountable(p), s.BlockTime, head.Final.Time)
 		}
-		switch {
+		switch until := j.awaits[p.Key]; {
+		case until > head.Final.Time:
+			j.call(c, schema.Pending, "")
+			p.Waits.Time = until
 		case !over:
 			j.call(c, schema.Pending, "")
 			if p.Finality == schema.FinalityFinal {
@@ -171,6 +177,8 @@ func (j *judge) settled(c *Case, twice bool) {
 // agreement is the detail of a match: whether the stated amount is the net, or the permitted maximum.
 func agreement(c *schema.Claim, s *schema.Settlement) string {
 	switch stated, exact := statedAmount(c); {
+	case isPlain(s):
+		return DetailPlainTransfer
 	case !stated.Known || stated.Units.Eq(&s.Amount):
 		return ""
 	case !exact:
@@ -218,6 +226,11 @@ func (j *judge) unsettled(c *Case) {
 		j.call(c, schema.Ambiguous, DetailCandidates)
 		return
 	}
+	if until := j.awaits[k]; until > head.Final.Time {
+		j.call(c, schema.Pending, "")
+		p.Waits.Time = until
+		return
+	}
 	if x := c.Cancellation; x != nil && len(c.Claims)+len(c.Deliveries) > 0 {
 		if x.BlockNumber <= head.Final.Number {
 			j.call(c, schema.Canceled, "")
@@ -248,7 +261,10 @@ func (j *judge) unsettled(c *Case) {
 	if known && head.Final.Time < deadline {
 		p.Waits.Time = deadline
 	} else if known {
-		proved, detail := j.absence(c, deadline)
+		proved, detail := false, ""
+		if keyed { // of a transaction that is named, a node says more than what was read
+			proved, detail = j.absence(c, deadline)
+		}
 		if !proved || detail == DetailUnwitnessed {
 			j.askAbsence(k, c.Claims, deadline)
 		}
@@ -313,8 +329,7 @@ func (j *judge) namedTransactions(c *Case, deadline int64) (v schema.Verdict, de
 			j.askAbsence(k, c.Claims, deadline)
 			return schema.Ambiguous, DetailPairing, true
 		case k.Method == schema.MethodClaim && j.paysPlainly(t, c.Claims[i]):
-			c.Payment.Detail = DetailPlainTransfer
-			return "", "", false
+			return schema.Ambiguous, DetailCandidates, true
 		case !j.followsOrAny(k) || covered && t.BlockNumber >= from || j.readWhole(place{k.ChainID, named}):
 			phantom = true
 		}
@@ -339,23 +354,14 @@ func (j *judge) readable(k schema.Key) bool {
 
 // readWhole holds when all settlements of a transaction are known, whatever blocks were read: who stores one of them stores all, and a receipt that was
 // asked for brings all.
-func (j *judge) readWhole(p place) bool { return j.receiptRead[p] || len(j.inTransaction[p]) > 0 }
+func (j *judge) readWhole(p place) bool {
+	return j.receiptRead[p] || slices.ContainsFunc(j.inTransaction[p], func(s *schema.Settlement) bool { return !isPlain(s) })
+}
 
 // followsOrAny: a keyless claim that states no token is held against the followed ones; an authorization of a token that is not followed is judged from the receipt alone,
 // in which the index looks for settlements of any token.
 func (j *judge) followsOrAny(k schema.Key) bool {
 	return k.Token == (schema.Address{}) || j.follows(k)
-}
-
-// paysPlainly holds when the transaction moved money to where the claim says without an authorization.
-func (j *judge) paysPlainly(t *schema.Transaction, c *Claim) bool {
-	for i := range j.ev.Transfers {
-		x := &j.ev.Transfers[i]
-		if x.ChainID == t.ChainID && x.Transaction == t.Hash && x.BlockHash == t.BlockHash && (c.PayTo == (schema.Address{}) || c.PayTo == x.To) {
-			return true
-		}
-	}
-	return false
 }
 
 // keylessAbsence proves that nothing settled for a claim without an authorization: every transaction it names failed, holds nothing that fits, or is
@@ -370,9 +376,6 @@ func (j *judge) keylessAbsence(c *Case, deadline int64) (proved bool, detail str
 		if t := j.transaction(named); t != nil {
 			if t.BlockNumber > j.ev.AsOf.Heads[chain].Final.Number {
 				c.Payment.Waits.Final = t.BlockNumber
-				return false, c.Payment.Detail
-			}
-			if t.Succeeded && c.Payment.Detail == DetailPlainTransfer {
 				return false, c.Payment.Detail
 			}
 		} else if at, asked := j.unknownTx[named]; !asked || at < deadline {

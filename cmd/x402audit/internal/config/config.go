@@ -118,6 +118,7 @@ type Rules struct {
 	OpenFor         Duration `yaml:"open_for"`
 	UnloggedAfter   Duration `yaml:"unlogged_after"`
 	LogDisorder     Duration `yaml:"log_disorder"`
+	MatchWindow     Duration `yaml:"match_window"`
 	PaidTwiceWindow Duration `yaml:"paid_twice_window"`
 	Dust            Units    `yaml:"dust"`
 }

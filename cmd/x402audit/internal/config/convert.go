@@ -132,7 +132,7 @@ func (c *Config) Audit() match.Config {
 		Merchants: match.Merchants{PayTo: map[schema.Address]string{}, OwnWallets: map[schema.Address]string{}},
 		Rules: match.Rules{
 			OpenFor: time.Duration(c.Rules.OpenFor), UnloggedAfter: time.Duration(c.Rules.UnloggedAfter), LogDisorder: time.Duration(c.Rules.LogDisorder),
-			PaidTwiceWindow: time.Duration(c.Rules.PaidTwiceWindow), Dust: uint256.Int(c.Rules.Dust),
+			MatchWindow: time.Duration(c.Rules.MatchWindow), PaidTwiceWindow: time.Duration(c.Rules.PaidTwiceWindow), Dust: uint256.Int(c.Rules.Dust),
 		},
 		Thresholds:   c.Auditing.Thresholds.match(),
 		Labels:       labels(),
