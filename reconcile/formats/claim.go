@@ -91,6 +91,8 @@ func (p *reader) claim(r *record) (schema.Claim, error) {
 	}
 	if r.gateway != "" {
 		c.Key.Method, c.Key.Nonce, c.Keyed = schema.MethodGateway, crypto.Keccak256Hash([]byte(r.gateway)), true
+	} else if ofGateway(r.requirements) || ofGateway(accepted) {
+		overGateway(&c, r.answer.fields)
 	}
 
 	if c.Role == schema.RoleServer {
@@ -116,6 +118,26 @@ func (p *reader) claim(r *record) (schema.Claim, error) {
 		}
 	}
 	return c, nil
+}
+
+// gatewayName is the name in the requirements' extra of a payment that Circle's Gateway nets off chain.
+const gatewayName = "GatewayWalletBatched"
+
+func ofGateway(requirements object) bool {
+	return requirements.object("extra").text("name") == gatewayName
+}
+
+// overGateway makes a claim one of Gateway's. What the payer signed is for Gateway's own contract: the token never hears of the nonce, and its domain is
+// not the one that was signed on. The answer's transaction is the id of a transfer there.
+func overGateway(c *schema.Claim, answer object) {
+	c.Signature = schema.SignatureUnverifiable
+	if !c.Keyed {
+		return
+	}
+	c.Key.Method = schema.MethodGateway
+	if id := answer.text("transaction"); id != "" && c.Transaction == (schema.Hash{}) {
+		c.Key.Nonce = crypto.Keccak256Hash([]byte(id))
+	}
 }
 
 // stateTerms fills in what was signed and what was asked.

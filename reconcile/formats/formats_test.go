@@ -156,6 +156,19 @@ func TestStates(t *testing.T) {
 	}
 }
 
+// What is signed for Circle's Gateway is no authorization of the token's, and must not be looked for there.
+func TestGatewayPayments(t *testing.T) {
+	over := strings.Replace(requirements, `{`, `{"extra":{"name":"GatewayWalletBatched"},`, 1)
+	c := one(t, hook(payloadV2, over, `"result":{"success":true,"transaction":"6f1f4c62-4a6b-4f0e-9d0b-1d0f3a2b4c5d"}`))
+	if c.Key.Method != schema.MethodGateway || c.Key.Nonce != crypto.Keccak256Hash([]byte("6f1f4c62-4a6b-4f0e-9d0b-1d0f3a2b4c5d")) || c.Signature != schema.SignatureUnverifiable {
+		t.Errorf("%+v", c)
+	}
+	c = one(t, hook(payloadV2, over, `"result":{"success":false,"errorReason":"insufficient_balance"}`))
+	if c.Key.Method != schema.MethodGateway || c.Key.Nonce != common.HexToHash(nonce) {
+		t.Errorf("%+v", c)
+	}
+}
+
 // TestAnswers: what the answer says decides, whatever the hook is called, and only what excludes a settlement is a failure.
 func TestAnswers(t *testing.T) {
 	f := func(name, rest string, outcome schema.Outcome, class schema.ErrorClass, transaction string) {

@@ -99,7 +99,7 @@ func Compare(c *schema.Claim, s *schema.Settlement) Difference {
 	if c.Transaction != (schema.Hash{}) && c.Transaction != s.Transaction {
 		d.Transaction = true
 	}
-	if c.PayTo != (schema.Address{}) && !reaches(s, c.PayTo) {
+	if c.PayTo != (schema.Address{}) && c.Scheme != SchemeChannel && !reaches(s, c.PayTo) { // a channel's payTo is paid later
 		d.PayTo = true
 	}
 	if stated, exact := statedAmount(c); stated.Known {

@@ -32,6 +32,8 @@ type Chain struct {
 	Name    string
 	Tokens  map[schema.Address]Token
 	Permit2 bool // its proxies are followed
+
+	Channels map[schema.Address]bool // contracts of payment channels, and collectors of deposits into them
 }
 
 // Token is one followed token.

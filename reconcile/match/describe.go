@@ -65,6 +65,9 @@ func (j *judge) describe(c *Case) {
 	if s == nil {
 		return
 	}
+	if j.isDeposit(s) {
+		p.Kind = schema.KindDeposit
+	}
 	p.Transaction, p.BlockNumber, p.LogIndex, p.SettledAt = s.Transaction, s.BlockNumber, s.LogIndex, s.BlockTime
 	if t := s.BlockTime * 1000; p.FirstSeen == 0 || t < p.FirstSeen {
 		p.FirstSeen = t

@@ -87,7 +87,7 @@ func (j *judge) ofPayers(loose []*Claim) map[spender][]*schema.Settlement {
 
 // StatesFields holds for a claim that says enough to be known by it.
 func StatesFields(c *schema.Claim) bool {
-	return c.Payer != (schema.Address{}) && c.PayTo != (schema.Address{}) && c.Amount.Known && c.EventTime != 0
+	return c.Scheme != SchemeChannel && c.Payer != (schema.Address{}) && c.PayTo != (schema.Address{}) && c.Amount.Known && c.EventTime != 0
 }
 
 // Within holds for a settlement in the window of a claim.

@@ -8,8 +8,8 @@ import (
 // then says that it was a payment. So a Transfer becomes one only where a claim without a key names its transaction and it fits what the claim states; no
 // other Transfer is ever anybody's payment. Its nonce is its place: keccak(transaction, log index).
 
-// plainPayments makes settlements of the Transfers that claims could mean: those in the transactions that keyless claims name, which belong to no settlement
-// and are no leg of one.
+// plainPayments makes settlements of the Transfers that claims could mean: those in the transactions that keyless claims name, which belong to no settlement,
+// are no leg of one, and go neither into nor out of a channel.
 func (j *judge) plainPayments(canonical []*schema.Settlement) []*schema.Settlement {
 	if len(j.ev.Transfers) == 0 {
 		return nil
@@ -35,7 +35,8 @@ func (j *judge) plainPayments(canonical []*schema.Settlement) []*schema.Settleme
 	for i := range j.ev.Transfers {
 		x := &j.ev.Transfers[i]
 		p := place{x.ChainID, x.Transaction}
-		if !named[p] || !j.ev.Canonical[x.BlockHash] || spent[log{p, x.LogIndex}] {
+		channels := j.cfg.Chains[x.ChainID].Channels
+		if !named[p] || !j.ev.Canonical[x.BlockHash] || spent[log{p, x.LogIndex}] || channels[x.From] || channels[x.To] {
 			continue
 		}
 		spent[log{p, x.LogIndex}] = true // evidence can hold it twice

@@ -254,7 +254,7 @@ func (j *judge) unsettled(c *Case) {
 			return
 		}
 	}
-	if !j.readable(k) {
+	if !j.readable(k) || ofChannel(c) {
 		j.call(c, schema.Pending, DetailRailUnread)
 		return
 	}
@@ -324,7 +324,7 @@ func (j *judge) namedTransactions(c *Case, deadline int64) (v schema.Verdict, de
 			c.Payment.Waits.Final = t.BlockNumber
 		case !t.Succeeded:
 			return schema.Reverted, "", true
-		case !j.readable(k):
+		case !j.readable(k) || ofChannel(c):
 		case j.spentUnread(k, t, c.Claims[i]):
 			j.askAbsence(k, c.Claims, deadline)
 			return schema.Ambiguous, DetailPairing, true

@@ -103,6 +103,9 @@ func (t *tree) chains(chains []Chain) {
 		if !t.given(path + ".permit2_proxies") {
 			c.Permit2Proxies = slices.Clone(permit2Proxies)
 		}
+		if !t.given(path + ".channels") {
+			c.Channels = slices.Clone(channels)
+		}
 		for j, a := range c.Permit2Proxies {
 			if a.Zero() || slices.Contains(c.Permit2Proxies[:j], a) {
 				t.wrong(fmt.Sprintf("%s.permit2_proxies[%d]", path, j), "is zero, or stands twice")

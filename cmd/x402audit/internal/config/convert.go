@@ -143,7 +143,11 @@ func (c *Config) Audit() match.Config {
 		for _, t := range chain.Tokens {
 			tokens[schema.Address(t.Address)] = match.Token{Symbol: t.Symbol, Decimals: t.Decimals}
 		}
-		m.Chains[chain.ChainID] = match.Chain{Name: chain.Name, Tokens: tokens, Permit2: len(chain.Permit2Proxies) > 0}
+		x := match.Chain{Name: chain.Name, Tokens: tokens, Permit2: len(chain.Permit2Proxies) > 0, Channels: map[schema.Address]bool{}}
+		for _, a := range chain.Channels {
+			x.Channels[schema.Address(a)] = true
+		}
+		m.Chains[chain.ChainID] = x
 	}
 	for _, merchant := range c.Merchants {
 		m.Merchants.Any = m.Merchants.Any || merchant.Any

@@ -59,6 +59,13 @@ var permit2Proxies = []Address{
 	Address(common.HexToAddress("0x4020A4f3b7b90ccA423B9fabCc0CE57C6C240002")),
 }
 
+// channels are the canonical contract of batch-settlement channels and its two collectors of deposits, over ERC-3009 and over Permit2.
+var channels = []Address{
+	Address(common.HexToAddress("0x4020074e9dF2ce1deE5A9C1b5c3f541D02a10003")),
+	Address(common.HexToAddress("0x4020806089470a89826cB9fB1f4059150b550004")),
+	Address(common.HexToAddress("0x4020425FAf3B746C082C2f942b4E5159887B0005")),
+}
+
 func presetNamed(name string) (preset, bool) {
 	i := slices.IndexFunc(presets, func(p preset) bool { return p.name == name })
 	if i < 0 {
