@@ -70,7 +70,7 @@ func (x *Indexer) join(h heads, r *span) error {
 		}
 		return x.forked(x.at.final, r.parent)
 	}
-	x.at.commit(r.first, r)
+	x.at.commit(r)
 	return nil
 }
 

@@ -41,9 +41,14 @@ func (x *Indexer) converge(ctx context.Context) (more bool, err error) {
 		return true, x.backfill(ctx, h)
 	}
 	if x.at.next() <= uint64(h.latest.Number) {
-		return false, x.extend(ctx, h)
+		err = x.extend(ctx, h)
+	} else {
+		err = x.write(ctx, new(evidence), h.safe.ref())
 	}
-	return false, x.write(ctx, new(evidence), h.safe.ref())
+	if err != nil || len(x.at.arrears) == 0 {
+		return false, err
+	}
+	return true, x.catchArrears(ctx, h)
 }
 
 // measure shows how far the store is behind the chain, in block time.

@@ -79,10 +79,10 @@ func (p *place) settle(n int) {
 	p.final, p.window = refOf(p.window[n-1]), p.window[n:]
 }
 
-// loadCoverage reads the newest range of each strength.
+// loadCoverage reads the newest range of each strength. Of two that end together, the longer has joined what was read below it since.
 func (x *Indexer) loadCoverage(ctx context.Context) error {
 	x.at.cover = coverage{last: map[schema.How]schema.Coverage{}}
-	rows, err := schema.Coverages.Select(ctx, x.store, "FINAL WHERE chain_id = {chain:UInt64} ORDER BY how, from_block DESC LIMIT 1 BY how",
+	rows, err := schema.Coverages.Select(ctx, x.store, "FINAL WHERE chain_id = {chain:UInt64} ORDER BY how, to_block DESC, from_block LIMIT 1 BY how",
 		clickhouse.Parameters{"chain": x.chainParam()})
 	for _, r := range rows {
 		if r.How == schema.ReadWatched {

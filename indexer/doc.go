@@ -17,7 +17,8 @@
 // (receipt.go), so that every block of the window is linked and proved. A backfill is anchored; the configuration raises it, or
 // proves a sample of it (sample.go). A proof that contradicts an answer wins, and is the incident index_hole. Verify (verify.go) does it all
 // again against what is stored. An authorization that a node calls used and the index does not know is looked for, and what was missed
-// is read again (hole.go).
+// is read again (hole.go). Earlier blocks, or another token, that are asked for when a store is filled already are arrears, and read beside
+// the head (arrears.go).
 //
 // Questions of the audit (questions.go) are answered at the final block into witnesses and transactions.
 //

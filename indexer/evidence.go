@@ -258,7 +258,7 @@ func (x *Indexer) write(ctx context.Context, e *evidence, safe schema.BlockRef) 
 		return err
 	}
 
-	if err := insert(ctx, x, schema.Coverages, x.vouched(p.cover.take(x.cfg.ChainID))); err != nil {
+	if err := insert(ctx, x, schema.Coverages, x.vouched(append(p.cover.take(x.cfg.ChainID), p.past.take(x.cfg.ChainID)...))); err != nil {
 		return err
 	}
 	moved := x.moveHead(safe)
@@ -333,7 +333,7 @@ func (x *Indexer) moveHead(safe schema.BlockRef) bool {
 func (x *Indexer) writeCursor(ctx context.Context) error {
 	p := &x.at
 	body, err := json.Marshal(cursor{
-		From: p.from, Tokens: x.tokens, Rails: x.rails.addresses, Watched: x.cfg.Watched, Final: cursorBlock(p.final), Latest: cursorBlock(p.head.Latest), Version: p.version, Head: p.head.Seq,
+		From: p.from, Tokens: x.tokens, Rails: x.rails.addresses, Watched: x.cfg.Watched, Final: cursorBlock(p.final), Latest: cursorBlock(p.head.Latest), Version: p.version, Head: p.head.Seq, Arrears: p.arrears,
 	})
 	if err != nil {
 		return err

@@ -81,13 +81,14 @@ func (x *Indexer) step(ctx context.Context, answered *time.Time) error {
 		if more, err = x.converge(ctx); err != nil {
 			return err
 		}
+		if time.Since(*answered) >= askEvery {
+			*answered = time.Now()
+			if _, err := x.answer(ctx); err != nil {
+				return err
+			}
+		}
 	}
-	if time.Since(*answered) < askEvery {
-		return nil
-	}
-	*answered = time.Now()
-	_, err := x.answer(ctx)
-	return err
+	return nil
 }
 
 // waker waits for the next look at the heads: for a new head where there is a subscription, for a while elsewhere.

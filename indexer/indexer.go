@@ -79,6 +79,7 @@ type Indexer struct {
 	shrunk   int    // how often in a row the head was an ancestor of the tip
 	limits   limits // of the next range
 	progress progress
+	told     time.Time // of arrears
 	asked    asked
 	searches searches
 	changed  func()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
@@ -19,6 +18,9 @@ type place struct {
 	final  schema.BlockRef // the highest block read that is finalized; zero hash when there is none yet
 	window []schema.Block  // the blocks read above it, each the parent of the next
 	cover  coverage        // how strongly what is finalized is known
+
+	arrears []arrear // what of it is missing, the one that is read first
+	past    coverage // of the first of them
 
 	head       schema.Head     // the as-of point that was written last
 	finalBelow schema.BlockRef // the chain's finalized block, while that lies below from and final is unknown
@@ -69,6 +71,7 @@ type cursor struct {
 	Latest  cursorBlock      `json:"latest"`
 	Version uint64           `json:"version"` // of the last change of canonicality
 	Head    uint64           `json:"head"`    // sequence of the as-of point
+	Arrears []arrear         `json:"arrears,omitempty"`
 }
 
 type cursorBlock struct {
@@ -82,7 +85,7 @@ func (x *Indexer) writer() string { return "chain:" + strconv.FormatUint(x.cfg.C
 func (x *Indexer) chainParam() string { return strconv.FormatUint(x.cfg.ChainID, 10) }
 
 // load finds the place again after a start, or after a write that failed halfway. The as-of point was written after all that it
-// shows; canonical blocks beyond it are taken back, to be read again. What the cursor does not know of yet is named in touched once
+// shows; canonical blocks beyond it are taken back, to be read again, as are those of the window when more is followed than they were read for. What the cursor does not know of yet is named in touched once
 // more. So a crash between any two inserts loses no evidence, counts none twice and leaves no reader uninformed.
 func (x *Indexer) load(ctx context.Context) error {
 	x.at = place{from: x.cfg.FromBlock}
@@ -101,6 +104,13 @@ func (x *Indexer) load(ctx context.Context) error {
 	default:
 		p.finalBelow = p.head.Final
 	}
+	wider := false
+	if p.sequence > 0 {
+		wider = x.owe(known)
+	}
+	if err := x.loadPast(ctx); err != nil {
+		return err
+	}
 	blocks, err := schema.Blocks.Select(ctx, x.store, "FINAL WHERE chain_id = {chain:UInt64} AND number >= {low:UInt64} ORDER BY number, canonical DESC",
 		clickhouse.Parameters{"chain": x.chainParam(), "low": strconv.FormatUint(max(p.from, known.Final.Number), 10)})
 	if err != nil {
@@ -111,7 +121,7 @@ func (x *Indexer) load(ctx context.Context) error {
 	var changed []schema.Block
 	for _, b := range blocks {
 		read := p.final.Hash != (schema.Hash{}) && b.Number <= p.final.Number
-		joins := p.head.Seq > 0 && b.Number == p.next() && b.Number <= p.head.Latest.Number && p.joins(b)
+		joins := !wider && p.head.Seq > 0 && b.Number == p.next() && b.Number <= p.head.Latest.Number && p.joins(b)
 		switch {
 		case b.Canonical && !read && joins:
 			p.window = append(p.window, b)
@@ -133,6 +143,9 @@ func (x *Indexer) load(ctx context.Context) error {
 	}
 	if p.head.Seq > known.Head {
 		e.touch(schema.Touched{Kind: schema.TouchHead, Key: schema.Key{ChainID: x.cfg.ChainID}})
+	}
+	if wider {
+		e.touch(schema.Touched{Kind: schema.TouchHead, Key: schema.Key{ChainID: x.cfg.ChainID}}) // less can be told absent
 	}
 	x.loaded = true
 	if len(e.blocks) == 0 && len(e.touches) == 0 {
@@ -160,7 +173,7 @@ func (x *Indexer) loadCursor(ctx context.Context) (cursor, error) {
 			return known, fmt.Errorf("chain %s: reading its cursor: %w", x.cfg.Name, err)
 		}
 		p.sequence = rows[0].Seq
-		if err := x.follow(known); err != nil {
+		if err := x.sameScope(known); err != nil {
 			return known, err
 		}
 		p.from = known.From
@@ -185,27 +198,6 @@ func (x *Indexer) loadCursor(ctx context.Context) (cursor, error) {
 		}
 	}
 	return known, nil
-}
-
-// follow refuses a configuration that asks for more than was read so far: what lies behind would stay a hole that nobody sees.
-func (x *Indexer) follow(known cursor) error {
-	if x.cfg.FromBlock < known.From {
-		return sentence{fmt.Sprintf("chain %s: from_block %d lies below block %d, from which this store was filled; set from_block to %d, or give the chain a new store",
-			x.cfg.Name, x.cfg.FromBlock, known.From, known.From), ErrConfig}
-	}
-	for _, t := range x.tokens {
-		if !slices.Contains(known.Tokens, t) {
-			return sentence{fmt.Sprintf("chain %s: token %s was not followed when this store was filled; leave it out, or give the chain a new store",
-				x.cfg.Name, schema.Hex(t[:])), ErrConfig}
-		}
-	}
-	for _, a := range x.rails.addresses {
-		if !slices.Contains(known.Rails, a) {
-			return sentence{fmt.Sprintf("chain %s: the Permit2 contract %s was not followed when this store was filled; leave it out of permit2_proxies ([] for none), or give the chain a new store",
-				x.cfg.Name, schema.Hex(a[:])), ErrConfig}
-		}
-	}
-	return x.sameScope(known)
 }
 
 // touchBlocks names what stored blocks hold, and counts their settlements and what those amount to.

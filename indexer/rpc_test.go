@@ -124,30 +124,6 @@ func TestConfig(t *testing.T) {
 	f("no token to follow", func(c *Config) { c.Tokens = nil })
 }
 
-// More than was read cannot be asked for later: it would stay a hole.
-func TestFollowingMoreLater(t *testing.T) {
-	w := newWorld(t, openStore(t))
-	w.cfg.FromBlock, w.cfg.Tokens = 3, []Token{{Address: usdc}}
-	w.restart()
-	history(w.chain, 10, 0)
-	w.catchUp()
-	f := func(want string, change func(*Config)) {
-		t.Helper()
-		cfg := w.cfg
-		defer func() { w.cfg = cfg }()
-		change(&w.cfg)
-		w.restart()
-		if err := w.x.CatchUp(t.Context()); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), want) {
-			t.Errorf("%v, want …%s…", err, want)
-		}
-	}
-	f("from_block 2 lies below block 3", func(c *Config) { c.FromBlock = 2 })
-	f("was not followed when this store was filled", func(c *Config) { c.Tokens = append(c.Tokens, Token{Address: eurc}) })
-	w.cfg.FromBlock = 5
-	w.restart()
-	w.catchUp()
-}
-
 func TestSecondEndpoint(t *testing.T) {
 	w := newWorld(t, openStore(t))
 	var down atomic.Bool

@@ -119,13 +119,9 @@ func (x *Indexer) replace(r *span, h *header, p proof) bool {
 }
 
 // commit says in the place that a range was read.
-func (p *place) commit(first uint64, r *span) {
-	end := r.end.ref()
-	p.cover.add(first, end.Number, end.Hash, upTo(r.how)...)
-	for _, b := range r.proved {
-		p.cover.add(b.Number, b.Number, b.Hash, schema.ReadProved)
-	}
-	p.final, p.window = end, nil
+func (p *place) commit(r *span) {
+	p.cover.read(r)
+	p.final, p.window = r.end.ref(), nil
 }
 
 // sampled picks the share of blocks that the configuration wants proved. It goes by a hash of the block's number, so that every run picks the

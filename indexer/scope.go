@@ -145,11 +145,6 @@ func (x *Indexer) sameScope(known cursor) error {
 	case !x.watching() && len(known.Watched) > 0:
 		why = "its scope was watched when this store was filled; set it to watched"
 	}
-	for _, a := range x.cfg.Watched {
-		if why == "" && !slices.Contains(known.Watched, a) {
-			why = schema.Hex(a[:]) + " was not watched when this store was filled; leave it out"
-		}
-	}
 	if why == "" {
 		return nil
 	}

@@ -70,7 +70,18 @@ func (a *Auditor) covered(ctx context.Context, asof *match.AsOf) error {
 	if err != nil {
 		return err
 	}
+	tokens := map[uint64][]schema.Address{}
+	for chain, c := range a.cfg.Chains {
+		tokens[chain] = slices.Collect(maps.Keys(c.Tokens))
+	}
+	incomplete, err := schema.Incomplete(ctx, a.store, tokens)
+	if err != nil {
+		return err
+	}
 	for chain, head := range asof.Heads {
+		if incomplete[chain] { // coverage is of blocks, and some were read without one of the tokens
+			continue
+		}
 		to := head.Final.Number
 		from, found := to, false
 		for i := len(ranges) - 1; i >= 0; i-- { // from the newest range back, as long as they join
@@ -79,7 +90,7 @@ func (a *Auditor) covered(ctx context.Context, asof *match.AsOf) error {
 				continue
 			}
 			if r.ToBlock < to && !found || found && r.ToBlock+1 < from {
-				break
+				continue // an older one can reach further: a range that joined another stays in its place
 			}
 			from, found = r.FromBlock, true
 		}

@@ -52,5 +52,7 @@ func TestCovered(t *testing.T) {
 	f("stronger ranges beside it", true, 10, span(schema.ReadLogs, 10, 200), span(schema.ReadAnchored, 10, 200), span(schema.ReadLinked, 150, 200),
 		span(schema.ReadProved, 20, 20), span(schema.ReadProved, 40, 40), span(schema.ReadProved, 150, 200))
 	f("proofs of single blocks do not join a gap", true, 101, span(schema.ReadLogs, 10, 99), span(schema.ReadLogs, 101, 200), span(schema.ReadProved, 100, 100))
+	f("a range within another that it joined", true, 10, span(schema.ReadLogs, 10, 200), span(schema.ReadLogs, 50, 120))
+	f("and one above a gap", true, 101, span(schema.ReadLogs, 10, 99), span(schema.ReadLogs, 101, 200), span(schema.ReadLogs, 150, 160))
 	f("watched", false, 0, span(schema.ReadWatched, 10, 200))
 }

@@ -1,0 +1,45 @@
+package schema
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// chainCursor is what of a chain's cursor is for others than its writer.
+type chainCursor struct {
+	Tokens  []Address `json:"tokens"` // that are followed
+	Arrears []struct {
+		Wider bool `json:"wider"` // blocks that were read before, without some of them
+	} `json:"arrears"`
+}
+
+// Incomplete tells of which chains some of the blocks that coverage has were read without some of the tokens: there, that something is not in the store
+// says nothing.
+func Incomplete(ctx context.Context, s *Store, chains map[uint64][]Address) (map[uint64]bool, error) {
+	rows, err := Cursors.Select(ctx, s, "FINAL WHERE startsWith(name, 'chain:')", nil)
+	if err != nil {
+		return nil, err
+	}
+	lacks := map[uint64]bool{}
+	for _, row := range rows {
+		id, err := strconv.ParseUint(strings.TrimPrefix(row.Name, "chain:"), 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("the cursor %s: %w", row.Name, err)
+		}
+		var c chainCursor
+		if err := json.Unmarshal([]byte(row.Body), &c); err != nil {
+			return nil, fmt.Errorf("reading the cursor %s: %w", row.Name, err)
+		}
+		for _, a := range c.Arrears {
+			lacks[id] = lacks[id] || a.Wider
+		}
+		for _, t := range chains[id] {
+			lacks[id] = lacks[id] || !slices.Contains(c.Tokens, t)
+		}
+	}
+	return lacks, nil
+}
