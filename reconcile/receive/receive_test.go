@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -285,4 +286,39 @@ func TestRate(t *testing.T) {
 	}
 	now = now.Add(time.Second)
 	r.post(record(4))
+}
+
+// Two workers over one store, to which the same is posted, each with a name of its own: each record is one record, and all of it is announced.
+func TestTwoWorkers(t *testing.T) {
+	t.Parallel()
+	store := openStore(t, dsn(t))
+	var group sync.WaitGroup
+	for range 2 {
+		r := run(t, newReceiver(t, store, nil))
+		group.Go(func() { load(t, r, 8, 100) })
+	}
+	group.Wait()
+	eventually(t, "all of them are claims", func() bool { return len(numbers(t, store)) == 100 })
+	for name, n := range map[string]int{"sightings": len(rows(t, store, schema.Sightings)), "raw lines": len(rows(t, store, schema.RawLines))} {
+		if n != 100 {
+			t.Errorf("%d %s", n, name)
+		}
+	}
+	announced := map[string]map[schema.Key]bool{}
+	for _, x := range rows(t, store, schema.Touches) {
+		if announced[x.Writer] == nil {
+			announced[x.Writer] = map[schema.Key]bool{}
+		}
+		if x.Kind == schema.TouchPayment {
+			announced[x.Writer][x.Key] = true
+		}
+	}
+	if len(announced) != 2 {
+		t.Errorf("%d writers of two", len(announced))
+	}
+	for writer, keys := range announced {
+		if len(keys) != 100 {
+			t.Errorf("%s announced %d payments", writer, len(keys))
+		}
+	}
 }
