@@ -23,6 +23,7 @@ type AsOf struct {
 	Logs     []SourcePoint `json:"logs"`
 	Evidence uint64        `json:"evidence"` // batches of evidence that were judged
 	swept    bool
+	final    map[uint64]int64 // Unix seconds of each chain's final block: the time by which an exception is so old
 }
 
 // ChainPoint is a chain's latest, safe and final block.
@@ -95,7 +96,7 @@ func (b *Books) betweenIn(ctx context.Context, where string, p clickhouse.Parame
 		if err != nil {
 			return nil, err
 		}
-		err = read(context.WithValue(ctx, limit{}, asOf.Evidence))
+		err = read(context.WithValue(ctx, limit{}, asOf))
 		if err == nil {
 			err = b.noneGone(ctx, where, p, asOf.Evidence)
 		}
@@ -111,12 +112,15 @@ func (b *Books) betweenIn(ctx context.Context, where string, p clickhouse.Parame
 	return nil, ErrUnfinished
 }
 
-// limit is the context's key for the evidence of the last whole sweep.
+// limit is the context's key for the as-of point of the last whole sweep.
 type limit struct{}
+
+// asOfThis is the as-of point that between reads for.
+func asOfThis(ctx context.Context) *AsOf { return ctx.Value(limit{}).(*AsOf) }
 
 // upTo is errLater for a row that a later sweep judged.
 func upTo(ctx context.Context, evidence uint64) error {
-	if evidence > ctx.Value(limit{}).(uint64) {
+	if evidence > asOfThis(ctx).Evidence {
 		return errLater
 	}
 	return nil
@@ -166,11 +170,12 @@ func (b *Books) asOf(ctx context.Context) (*AsOf, error) {
 	if err := json.Unmarshal([]byte(rows[0].Body), &cursor); err != nil {
 		return nil, fmt.Errorf("reading the cursor %s: %w", reconcile.CursorName, err)
 	}
-	a.swept = true
+	a.swept, a.final = true, map[uint64]int64{}
 	for _, seq := range cursor.Writers {
 		a.Evidence += seq
 	}
 	for id, h := range cursor.AsOf.Heads {
+		a.final[id] = h.Final.Time
 		a.Chains = append(a.Chains, ChainPoint{b.chainName(id), id, block(h.Latest), block(h.Safe), block(h.Final)})
 	}
 	slices.SortFunc(a.Chains, func(x, y ChainPoint) int { return cmp.Compare(x.ChainID, y.ChainID) })

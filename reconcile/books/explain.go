@@ -19,39 +19,39 @@ var ErrUnknown = errors.New("no evidence names it")
 // Explain writes the story of one payment, found by its payment_id, by the hash of a transaction that settled it or that a claim names, or by its
 // nonce. Where a transaction carries several payments it lists them.
 func (b *Books) Explain(ctx context.Context, w io.Writer, what string) error {
-	if strings.Contains(what, ":") {
-		k, err := schema.ParseKey(what)
-		if err != nil {
-			return err
-		}
-		s, err := b.story(ctx, k)
-		if err != nil {
-			return err
-		}
-		if s.payment == nil && len(s.settlements)+len(s.cancellations)+len(s.claims)+len(s.deliveries) == 0 {
-			return fmt.Errorf("payment %s: %w", k.ID(), ErrUnknown)
-		}
-		return s.write(w)
-	}
-	h, err := schema.ParseHash(what)
-	if err != nil {
-		return fmt.Errorf("%.80q is neither a transaction hash (0x and 64 hex digits) nor a payment_id (chain id:token:method:authorizer:nonce)", what)
-	}
-	keys, err := b.keysOf(ctx, h)
+	keys, err := b.Find(ctx, what)
 	if err != nil {
 		return err
 	}
-	switch len(keys) {
-	case 0:
-		return fmt.Errorf("%s: %w: no settlement is in this transaction, no claim names it, and it is no payment's nonce", schema.Hex(h[:]), ErrUnknown)
-	case 1:
-		s, err := b.story(ctx, keys[0])
-		if err != nil {
-			return err
-		}
-		return s.write(w)
+	if len(keys) > 1 {
+		h, _ := schema.ParseHash(what)
+		return b.list(ctx, w, h, keys)
 	}
-	return b.list(ctx, w, h, keys)
+	s, err := b.story(ctx, keys[0])
+	if err != nil {
+		return err
+	}
+	if s.payment == nil && len(s.settlements)+len(s.cancellations)+len(s.claims)+len(s.deliveries) == 0 {
+		return fmt.Errorf("payment %s: %w", keys[0].ID(), ErrUnknown)
+	}
+	return s.write(w)
+}
+
+// Find finds the payments that a payment_id, a transaction's hash or a nonce names: one at least.
+func (b *Books) Find(ctx context.Context, what string) ([]schema.Key, error) {
+	if strings.Contains(what, ":") {
+		k, err := schema.ParseKey(what)
+		return []schema.Key{k}, err
+	}
+	h, err := schema.ParseHash(what)
+	if err != nil {
+		return nil, fmt.Errorf("%.80q is neither a transaction hash (0x and 64 hex digits) nor a payment_id (chain id:token:method:authorizer:nonce)", what)
+	}
+	keys, err := b.keysOf(ctx, h)
+	if err == nil && len(keys) == 0 {
+		err = fmt.Errorf("%s: %w: no settlement is in this transaction, no claim names it, and it is no payment's nonce", schema.Hex(h[:]), ErrUnknown)
+	}
+	return keys, err
 }
 
 // keysOf finds the payments that a transaction concerns: what settled in it, and what claims say did. When there are none, h is taken as a nonce.
@@ -161,6 +161,9 @@ type story struct {
 	witnesses     []schema.Witness
 	dead          map[schema.Hash]bool // blocks that left the chain
 	findings      []schema.Finding
+	refunds       []schema.Refund
+	decided       []schema.Resolution
+	resolution    Resolution // the one in force
 }
 
 func (b *Books) story(ctx context.Context, k schema.Key) (*story, error) {
@@ -169,7 +172,7 @@ func (b *Books) story(ctx context.Context, k schema.Key) (*story, error) {
 		deliveries:   map[schema.Hash][]schema.Delivery{},
 		transactions: map[schema.Hash][]schema.Transaction{}, dead: map[schema.Hash]bool{},
 	}
-	for _, read := range []func(context.Context) error{s.judged, s.onChain, s.claimed, s.sightings, s.served, s.named, s.blocks} {
+	for _, read := range []func(context.Context) error{s.judged, s.resolved, s.onChain, s.claimed, s.sightings, s.served, s.named, s.blocks} {
 		if err := read(ctx); err != nil {
 			return nil, err
 		}
@@ -200,6 +203,21 @@ func (s *story) judged(ctx context.Context) error {
 	}
 	found, err := schema.Findings.Select(ctx, s.books.store, byPID+" ORDER BY rule, other", pid)
 	s.findings = of(s.key, found, func(f *schema.Finding) schema.Key { return f.Key })
+	return err
+}
+
+// resolved reads what was given back, and what people decided.
+func (s *story) resolved(ctx context.Context) error {
+	refunds, err := schema.Refunds.Select(ctx, s.books.store, byPID+" ORDER BY block_number, log_index", params("pid", s.key.PID()))
+	if err != nil {
+		return err
+	}
+	s.refunds = of(s.key, refunds, func(r *schema.Refund) schema.Key { return r.Key })
+	if s.decided, err = s.books.History(ctx, s.key); err != nil || len(s.decided) == 0 {
+		return err
+	}
+	inForce, err := s.books.InForce(ctx, []schema.Key{s.key})
+	s.resolution = inForce[s.key]
 	return err
 }
 

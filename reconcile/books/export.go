@@ -16,6 +16,7 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 
+	"x402audit/reconcile/match"
 	"x402audit/schema"
 )
 
@@ -68,15 +69,16 @@ type exported struct {
 	FirstSeen          *string       `json:"first_seen"`
 	SettledAt          *string       `json:"settled_at"`
 	RuleVersion        uint32        `json:"rule_version"`
-	Resolution         *string       `json:"resolution"` // nothing is resolved by hand yet
+	Resolution         *string       `json:"resolution"` // the one in force, once as many persons signed as it takes
 	FacilitatorBy      *string       `json:"facilitator_by"`
+	ExceptionAge       *int64        `json:"exception_age_seconds"` // of an open exception, up to the chain's final block
 }
 
 var paymentColumns = []string{
 	"payment_id", "chain_id", "token", "decimals", "method", "scheme", "kind", "authorizer", "nonce", "verdict", "detail", "finality",
 	"findings", "match", "pay_to", "gross", "net", "fee", "refunded", "settled_amount", "claimed_amount", "required_amount", "resource",
 	"resource_provenance", "facilitator", "settler", "delivered", "error_class", "transaction", "block_number", "log_index",
-	"claim_transaction", "claims", "first_seen", "settled_at", "rule_version", "resolution", "facilitator_by",
+	"claim_transaction", "claims", "first_seen", "settled_at", "rule_version", "resolution", "facilitator_by", "exception_age_seconds",
 }
 
 func exportOf(p *schema.Payment) exported {
@@ -107,7 +109,7 @@ func (e *exported) cells() []string {
 		e.Finality, strings.Join(e.Findings, ";"), cell(e.Match), cell(e.PayTo), e.Gross.String(), e.Net.String(), e.Fee.String(), e.Refunded.String(),
 		e.SettledAmount.String(), e.ClaimedAmount.String(), e.RequiredAmount.String(), e.Resource, cell(e.ResourceProvenance), cell(e.Facilitator),
 		cell(e.Settler), cell(e.Delivered), cell(e.ErrorClass), cell(e.Transaction), cell(e.BlockNumber), cell(e.LogIndex), cell(e.ClaimTransaction),
-		fmt.Sprint(e.Claims), cell(e.FirstSeen), cell(e.SettledAt), fmt.Sprint(e.RuleVersion), cell(e.Resolution), cell(e.FacilitatorBy),
+		fmt.Sprint(e.Claims), cell(e.FirstSeen), cell(e.SettledAt), fmt.Sprint(e.RuleVersion), cell(e.Resolution), cell(e.FacilitatorBy), cell(e.ExceptionAge),
 	}
 }
 
@@ -147,12 +149,54 @@ func (b *Books) ExportPayments(ctx context.Context, w io.Writer, format Format) 
 		if err != nil {
 			return err
 		}
+		decided, err := b.InForce(ctx, nil)
+		if err != nil {
+			return err
+		}
+		claimed, err := b.canceledAndClaimed(ctx)
+		if err != nil {
+			return err
+		}
 		return schema.Payments.Each(ctx, b.store, "FINAL ORDER BY payment_id", nil, func(p *schema.Payment) error {
 			p.Findings = withRules(p.Findings, remarks[p.Key])
 			e := exportOf(p)
+			if r := decided[p.Key]; r.Closed {
+				e.Resolution = orNull(r.As)
+			} else if match.IsException(p, claimed[p.Key]) {
+				e.ExceptionAge = age(p, asOfThis(ctx).final[p.Key.ChainID])
+			}
 			return errors.Join(upTo(ctx, p.Version.Evidence), out.row(&e, e.cells))
 		})
 	})
+}
+
+// age is how long a payment has been an exception by a time of its chain, in seconds: since its settlement or, where nothing settled, since its earliest evidence. Nil where
+// nothing says when that was.
+func age(p *schema.Payment, at int64) *int64 {
+	since := cmp.Or(p.SettledAt, p.FirstSeen/1000)
+	if since == 0 {
+		return nil
+	}
+	old := max(0, at-since)
+	return &old
+}
+
+// canceledAndClaimed are the cancelled payments of which some claim says success: only they are exceptions.
+func (b *Books) canceledAndClaimed(ctx context.Context) (map[schema.Key]bool, error) {
+	claimed := map[schema.Key]bool{}
+	err := b.each(ctx, "SELECT DISTINCT chain_id, token, toString(method), authorizer, nonce FROM claims FINAL"+
+		" WHERE outcome = 'success' AND pid IN (SELECT pid FROM payments WHERE verdict = 'canceled')", nil, func(scan func(...any) error) error {
+		var k schema.Key
+		var method string
+		err := scan(&k.ChainID, &k.Token, &method, &k.Authorizer, &k.Nonce)
+		k.Method = schema.Method(method)
+		claimed[k] = true
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading claims of cancelled payments: %w", err)
+	}
+	return claimed, nil
 }
 
 // ExportFindings writes every finding, sorted by payment_id, rule and what else it is about, as JSONL or CSV.

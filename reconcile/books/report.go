@@ -30,7 +30,9 @@ type Report struct {
 	Verdicts     []VerdictLine     `json:"verdicts"`
 	Revenue      []RevenueTotal    `json:"revenue"`
 	Resources    []ResourceLine    `json:"resources"`
-	Exceptions   []ExceptionLine   `json:"exceptions"`
+	Exceptions   []ExceptionLine   `json:"exceptions"` // that are open
+	Ages         []AgeLine         `json:"exceptions_by_age"`
+	Closed       []ClosedLine      `json:"exceptions_closed"` // by a resolution in force
 	Findings     []FindingLine     `json:"findings"`
 	Problems     []ProblemLine     `json:"problems"`
 	Relayers     []RelayerLine     `json:"unlisted_relayers"`
@@ -60,6 +62,8 @@ type Revenue struct {
 	Fee        schema.Amount `json:"fee"`
 	Net        schema.Amount `json:"net"`
 	NetUnclear uint64        `json:"net_unclear"` // payments whose net is not known; Fee and Net are without them
+	Refunded   schema.Amount `json:"refunded"`    // of these payments given back, whenever that was
+	Kept       schema.Amount `json:"net_of_refunds"`
 
 	OrganicPayments uint64        `json:"organic_payments"`
 	Organic         schema.Amount `json:"organic"`
@@ -90,8 +94,27 @@ type ExceptionLine struct {
 	Payments uint64        `json:"payments"`
 	Settled  schema.Amount `json:"settled"`
 	Claimed  schema.Amount `json:"claimed"`
+	Oldest   *int64        `json:"oldest_seconds"` // age of the oldest
 	Who      string        `json:"who_acts"`
 	Do       string        `json:"what_to_do"`
+}
+
+// AgeLine adds up the open exceptions of one age: since the settlement, or, where nothing settled, since the earliest evidence, up to the chain's final block at the as-of
+// point. No clock is asked.
+type AgeLine struct {
+	Age string `json:"age"`
+	Currency
+	Payments uint64        `json:"payments"`
+	Settled  schema.Amount `json:"settled"`
+	Claimed  schema.Amount `json:"claimed"`
+}
+
+// ClosedLine adds up what would be an exception, and was resolved.
+type ClosedLine struct {
+	Currency
+	Payments uint64        `json:"payments"`
+	Settled  schema.Amount `json:"settled"`
+	Claimed  schema.Amount `json:"claimed"`
 }
 
 // FindingLine counts what one rule found, by severity.
@@ -202,6 +225,10 @@ type group struct {
 		provenance  string
 	}
 	success    bool // some claim says success
+	resolved   bool
+	bucket     uint8 // of ages
+	oldest     int64
+	refunded   schema.Amount
 	payments   uint64
 	final      uint64
 	gross      schema.Amount
@@ -226,14 +253,16 @@ WITH lines AS
 (
     SELECT chain_id, token, decimals, kind, verdict, detail, facilitator, facilitator_by = 'label' AS label, pay_to, resource, resource_provenance,
            verdict = 'canceled' AND pid IN (SELECT pid FROM claims WHERE outcome = 'success' AND pid IN (SELECT pid FROM payments WHERE verdict = 'canceled')) AS success,
+           pid IN (SELECT pid FROM resolutions_in_force WHERE closed) AS resolved,
+           toUInt8(multiIf(verdict = 'matched', 0, age < 0, 5, age < 86400, 1, age < 604800, 2, age < 2592000, 3, 4)) AS bucket, max(age) AS oldest, sum(refunded) AS sum_refunded,
            count() AS n, countIf(finality = 'final' AND verdict != 'pending') AS final_n, countIf(gross IS NOT NULL) AS settled_n,
            sum(gross) AS sum_gross, sumIf(gross, finality != 'final') AS sum_open, sum(claimed) AS sum_claimed, sum(fee) AS sum_fee, sum(net) AS sum_net,
            countIf(net IS NULL AND gross IS NOT NULL) AS net_unclear,
            countIf(` + organic + `) AS organic_n, sumIf(gross, ` + organic + `) AS sum_organic, sumIf(net, ` + organic + `) AS sum_organic_net,
            sumIf(gross, has(findings, '` + findings.SelfPayment + `')) AS sum_own, max(` + fmt.Sprintf(evidenceOf, "version") + `) AS evidence
-    FROM payments FINAL
-    WHERE ` + when + ` >= {from:Int64} AND ` + when + ` < {to:Int64}
-    GROUP BY chain_id, token, decimals, kind, verdict, detail, facilitator, label, pay_to, resource, resource_provenance, success
+    FROM (SELECT *, if(` + when + ` = 0, -1, greatest(0, transform(chain_id, {chains:Array(UInt64)}, {finals:Array(Int64)}, 0) - intDiv(` + when + `, 1000))) AS age FROM payments FINAL
+          WHERE ` + when + ` >= {from:Int64} AND ` + when + ` < {to:Int64})
+    GROUP BY chain_id, token, decimals, kind, verdict, detail, facilitator, label, pay_to, resource, resource_provenance, success, resolved, bucket
 ),
 ranked AS
 (
@@ -242,14 +271,27 @@ ranked AS
 )
 SELECT chain_id, token, decimals, kind, verdict, detail, facilitator, label,
        if(place > {resources:UInt64}, '` + otherResources + `', resource) AS shown, if(place > {resources:UInt64}, '', resource_provenance) AS provenance, success,
+       resolved, bucket, max(oldest), sum(sum_refunded),
        sum(n), sum(final_n), sum(sum_gross), sum(sum_open), sum(sum_claimed), sum(sum_fee), sum(sum_net), sum(net_unclear),
        sum(organic_n), sum(sum_organic), sum(sum_organic_net), sum(sum_own), max(evidence),
        groupUniqArrayIf(cityHash64(pay_to, resource), place > {resources:UInt64})
 FROM ranked
-GROUP BY chain_id, token, decimals, kind, verdict, detail, facilitator, label, shown, provenance, success`
+GROUP BY chain_id, token, decimals, kind, verdict, detail, facilitator, label, shown, provenance, success, resolved, bucket`
 
 // otherResources is the name under which a payTo's resources beyond the configured number are added up.
 const otherResources = "(other)"
+
+// ages are the buckets of the query by their number. Matched payments have none.
+var ages = []string{1: "under 1 day", "1 to 7 days", "7 to 30 days", "over 30 days", "unknown"}
+
+// finals are the as-of point's chains and the times of their final blocks.
+func (a *AsOf) finals() (chains, finals string) {
+	var ids, times []string
+	for _, c := range a.Chains {
+		ids, times = append(ids, fmt.Sprint(c.ChainID)), append(times, fmt.Sprint(a.final[c.ChainID]))
+	}
+	return "[" + strings.Join(ids, ",") + "]", "[" + strings.Join(times, ",") + "]"
+}
 
 // payments adds up verdicts, revenue, exceptions and facilitators from one reading, so that they cannot disagree.
 func (b *Books) payments(ctx context.Context, r *Report, period Period) error {
@@ -258,15 +300,18 @@ func (b *Books) payments(ctx context.Context, r *Report, period Period) error {
 	var resources collect[ResourceLine]
 	var exceptions collect[ExceptionLine]
 	var facilitators collect[FacilitatorLine]
+	var byAge collect[AgeLine]
+	var closed collect[ClosedLine]
+	chains, finals := asOfThis(ctx).finals()
 	others := map[*ResourceLine]map[uint64]bool{}
-	err := b.each(ctx, paymentsQuery, period.params("resources", b.maxResources()), func(scan func(...any) error) error {
+	err := b.each(ctx, paymentsQuery, period.params("resources", b.maxResources(), "chains", chains, "finals", finals), func(scan func(...any) error) error {
 		var g group
-		var gross, openGross, claimed, fee, net, organic, organicNet, own *big.Int
+		var gross, openGross, claimed, fee, net, organic, organicNet, own, refunded *big.Int
 		var evidence uint64
 		var folded []uint64
 		k := &g.key
 		if err := scan(&k.chainID, &k.token, &k.decimals, &k.kind, &k.verdict, &k.detail, &k.facilitator, &k.label, &k.resource, &k.provenance, &g.success,
-			&g.payments, &g.final, &gross, &openGross, &claimed, &fee, &net, &g.netUnclear,
+			&g.resolved, &g.bucket, &g.oldest, &refunded, &g.payments, &g.final, &gross, &openGross, &claimed, &fee, &net, &g.netUnclear,
 			&g.organicPayments, &organic, &organicNet, &own, &evidence, &folded); err != nil {
 			return err
 		}
@@ -275,6 +320,7 @@ func (b *Books) payments(ctx context.Context, r *Report, period Period) error {
 		}
 		g.gross, g.openGross, g.claimed, g.fee, g.net = amountOf(gross), amountOf(openGross), amountOf(claimed), amountOf(fee), amountOf(net)
 		g.organic, g.organicNet, g.own = amountOf(organic), amountOf(organicNet), amountOf(own)
+		g.refunded = amountOf(refunded)
 		c := b.currency(k.chainID, k.token, k.decimals)
 		p := schema.Payment{Verdict: schema.Verdict(k.verdict), Detail: k.detail, Kind: schema.Kind(k.kind), Resource: k.resource}
 
@@ -293,12 +339,23 @@ func (b *Books) payments(ctx context.Context, r *Report, period Period) error {
 			f.Pending += g.payments
 		}
 
-		if match.IsException(&p, g.success) {
+		switch exception := match.IsException(&p, g.success); {
+		case exception && g.resolved:
+			l := closed.at(ClosedLine{Currency: c}, "", c)
+			l.Payments += g.payments
+			l.Settled, l.Claimed = plus(l.Settled, g.gross), plus(l.Claimed, g.claimed)
+		case exception:
 			f.Exceptions += g.payments
 			who, do := acts(p.Verdict)
 			e := exceptions.at(ExceptionLine{Verdict: p.Verdict, Detail: k.detail, Currency: c, Who: who, Do: do}, k.verdict+" "+k.detail, c)
 			e.Payments += g.payments
 			e.Settled, e.Claimed = plus(e.Settled, g.gross), plus(e.Claimed, g.claimed)
+			if g.oldest >= 0 && (e.Oldest == nil || g.oldest > *e.Oldest) {
+				e.Oldest = &g.oldest
+			}
+			a := byAge.at(AgeLine{Age: ages[g.bucket], Currency: c}, ages[g.bucket], c)
+			a.Payments += g.payments
+			a.Settled, a.Claimed = plus(a.Settled, g.gross), plus(a.Claimed, g.claimed)
 		}
 		if match.IsRevenue(&p) {
 			resource := resourceOf(&p)
@@ -323,6 +380,10 @@ func (b *Books) payments(ctx context.Context, r *Report, period Period) error {
 	r.Exceptions = exceptions.sorted(func(x, y *ExceptionLine) int {
 		return cmp.Or(cmp.Compare(match.Number(x.Verdict), match.Number(y.Verdict)), strings.Compare(x.Detail, y.Detail), x.Currency.compare(y.Currency))
 	})
+	r.Ages = byAge.sorted(func(x, y *AgeLine) int {
+		return cmp.Or(cmp.Compare(slices.Index(ages, x.Age), slices.Index(ages, y.Age)), x.Currency.compare(y.Currency))
+	})
+	r.Closed = closed.sorted(func(x, y *ClosedLine) int { return x.Currency.compare(y.Currency) })
 	r.Facilitators = facilitators.sorted(func(x, y *FacilitatorLine) int {
 		return cmp.Or(strings.Compare(x.Facilitator, y.Facilitator), x.Currency.compare(y.Currency), cmp.Compare(len(x.name()), len(y.name())))
 	})
@@ -343,6 +404,8 @@ func (r *Revenue) add(g *group) {
 	r.OrganicPayments += g.organicPayments
 	none := schema.Units(0)
 	r.Organic, r.OrganicNet, r.Own = plus(plus(r.Organic, none), g.organic), plus(plus(r.OrganicNet, none), g.organicNet), plus(plus(r.Own, none), g.own)
+	r.Refunded = plus(plus(r.Refunded, g.refunded), schema.Units(0))
+	r.Kept = r.Gross.Minus(r.Refunded)
 	if g.key.verdict == string(schema.Unlogged) {
 		r.Unlogged = plus(r.Unlogged, g.gross)
 	}

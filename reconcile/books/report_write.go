@@ -53,8 +53,8 @@ func (r *Report) table(w io.Writer) error {
 	p.end("no payment in this period")
 
 	shown, rest := r.topResources()
-	p.section("Revenue by resource", "settled charges to us, raw: refunds are not taken off; organic: without own money, and money that came back",
-		"resource", "by", "#payments", "#gross", "#organic", "#own", "#unlogged", "#not final", "#fee", "#net", "token")
+	p.section("Revenue by resource", "settled charges to us, raw; organic: without own money, and money that came back; kept: gross less what was given back",
+		"resource", "by", "#payments", "#gross", "#organic", "#own", "#unlogged", "#not final", "#fee", "#net", "#refunded", "#kept", "token")
 	for _, l := range shown {
 		p.revenue(l.Resource, l.Provenance, l.Currency, l.Revenue)
 	}
@@ -67,11 +67,25 @@ func (r *Report) table(w io.Writer) error {
 	}
 	p.end("no revenue in this period")
 
-	p.section("Exceptions", "", "verdict", "detail", "#payments", "#settled", "#claimed", "token", "who acts", "what to do")
+	p.section("Exceptions", "", "verdict", "detail", "#payments", "#settled", "#claimed", "#oldest", "token", "who acts", "what to do")
 	for _, l := range r.Exceptions {
-		p.row(l.Verdict, cmp.Or(l.Detail, "-"), l.Payments, l.format(l.Settled), l.format(l.Claimed), l.Currency, l.Who, l.Do)
+		p.row(l.Verdict, cmp.Or(l.Detail, "-"), l.Payments, l.format(l.Settled), l.format(l.Claimed), old(l.Oldest), l.Currency, l.Who, l.Do)
 	}
 	p.end("nobody has to act")
+	if len(r.Ages) > 0 {
+		p.section("Exceptions by age", "from the settlement, or the earliest evidence, to the final block", "age", "#payments", "#settled", "#claimed", "token")
+		for _, l := range r.Ages {
+			p.row(l.Age, l.Payments, l.format(l.Settled), l.format(l.Claimed), l.Currency)
+		}
+		p.end("")
+	}
+	if len(r.Closed) > 0 {
+		p.section("Exceptions closed by a resolution", "", "#payments", "#settled", "#claimed", "token")
+		for _, l := range r.Closed {
+			p.row(l.Payments, l.format(l.Settled), l.format(l.Claimed), l.Currency)
+		}
+		p.end("")
+	}
 
 	p.section("Findings", "", "rule", "severity", "#findings", "#at risk", "token", "what to do")
 	for _, l := range r.Findings {
@@ -153,6 +167,7 @@ func (r *Report) topResources() (shown, rest []ResourceLine) {
 		o.Fee, o.Net = plus(o.Fee, l.Fee), plus(o.Net, l.Net)
 		o.OrganicPayments += l.OrganicPayments
 		o.Organic, o.OrganicNet, o.Own = plus(o.Organic, l.Organic), plus(o.OrganicNet, l.OrganicNet), plus(o.Own, l.Own)
+		o.Refunded, o.Kept = plus(o.Refunded, l.Refunded), plus(o.Kept, l.Kept)
 	}
 	rest = others.sorted(func(x, y *ResourceLine) int { return x.Currency.compare(y.Currency) })
 	for i := range rest {
@@ -200,6 +215,19 @@ func (p *page) row(cells ...any) {
 	p.rows++
 }
 
+// old is an age in the largest unit that it fills.
+func old(seconds *int64) string {
+	switch {
+	case seconds == nil:
+		return "-"
+	case *seconds < 3600:
+		return fmt.Sprintf("%dm", *seconds/60)
+	case *seconds < 2*86400:
+		return fmt.Sprintf("%dh", *seconds/3600)
+	}
+	return fmt.Sprintf("%dd", *seconds/86400)
+}
+
 func (p *page) rule() { p.t.AppendSeparator() }
 
 func (p *page) revenue(resource, provenance string, c Currency, r Revenue) {
@@ -208,7 +236,8 @@ func (p *page) revenue(resource, provenance string, c Currency, r Revenue) {
 		net += fmt.Sprintf(" (%d unclear)", r.NetUnclear)
 	}
 	zero := schema.Units(0)
-	p.row(resource, provenance, r.Payments, c.format(r.Gross), c.format(r.Organic), c.format(r.Own), c.format(plus(r.Unlogged, zero)), c.format(plus(r.Open, zero)), c.format(r.Fee), net, c)
+	p.row(resource, provenance, r.Payments, c.format(r.Gross), c.format(r.Organic), c.format(r.Own), c.format(plus(r.Unlogged, zero)), c.format(plus(r.Open, zero)), c.format(r.Fee), net,
+		c.format(r.Refunded), c.format(r.Kept), c)
 }
 
 func (p *page) end(none string) {
@@ -287,7 +316,7 @@ func (r *Report) csv(w io.Writer) error {
 	revenue := func(section, item, detail string, c Currency, r Revenue) {
 		figures(section, item, detail, c, "payments", r.Payments, "gross", r.Gross, "unlogged", plus(r.Unlogged, schema.Units(0)),
 			"not_final", plus(r.Open, schema.Units(0)), "fee", r.Fee, "net", r.Net, "net_unclear", r.NetUnclear,
-			"organic_payments", r.OrganicPayments, "organic", r.Organic, "organic_net", r.OrganicNet, "own", r.Own)
+			"organic_payments", r.OrganicPayments, "organic", r.Organic, "organic_net", r.OrganicNet, "own", r.Own, "refunded", r.Refunded, "net_of_refunds", r.Kept)
 	}
 	for _, l := range r.Verdicts {
 		figures("verdicts", string(l.Verdict), "", l.Currency, "payments", l.Payments, "final", l.Final, "settled", l.Gross, "claimed", l.Claimed)
@@ -299,7 +328,14 @@ func (r *Report) csv(w io.Writer) error {
 		revenue("resources", l.Resource, l.Provenance, l.Currency, l.Revenue)
 	}
 	for _, l := range r.Exceptions {
-		figures("exceptions", string(l.Verdict), l.Detail, l.Currency, "payments", l.Payments, "settled", l.Settled, "claimed", l.Claimed)
+		figures("exceptions", string(l.Verdict), l.Detail, l.Currency, "payments", l.Payments, "settled", l.Settled, "claimed", l.Claimed,
+			"oldest_seconds", cell(l.Oldest))
+	}
+	for _, l := range r.Ages {
+		figures("exceptions_by_age", l.Age, "", l.Currency, "payments", l.Payments, "settled", l.Settled, "claimed", l.Claimed)
+	}
+	for _, l := range r.Closed {
+		figures("exceptions_closed", "resolved", "", l.Currency, "payments", l.Payments, "settled", l.Settled, "claimed", l.Claimed)
 	}
 	for _, l := range r.Findings {
 		figures("findings", l.Rule, string(l.Severity), l.Currency, "findings", l.Findings, "at_risk", l.AtRisk)

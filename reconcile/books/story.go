@@ -31,6 +31,8 @@ func (s *story) write(w io.Writer) error {
 		}
 	}
 	s.remarks(p)
+	s.givenBack(p)
+	s.decisions(p)
 	return p.err
 }
 
@@ -55,9 +57,21 @@ func (s *story) judgement(p *page) {
 	} else {
 		field("who acts", "nobody")
 	}
+	if r := s.resolution; r.As != "" {
+		what := fmt.Sprintf("%s by %s", r.As, strings.Join(r.Signers, " and "))
+		if !r.Closed {
+			what += ", " + Waiting
+		}
+		field("resolution", "%s: %s", printable(what), printable(r.Note))
+	} else if len(s.decided) > 0 && s.decided[len(s.decided)-1].As != schema.ResolvedWithdrawn {
+		field("resolution", "none in force: the audit says something else than when it was recorded")
+	}
 	field("token", "%s %s", s.currency, schema.Hex(s.key.Token[:]))
 	if pay.Gross.Known {
 		field("settled", "%s, of which %s reached the payTo", s.currency.money(pay.Gross), known(s.currency, pay.Net))
+	}
+	if pay.Refunded.Known {
+		field("given back", "%s", s.currency.money(pay.Refunded))
 	}
 	if pay.Claimed.Known {
 		field("claimed", "%s", s.currency.money(pay.Claimed))
@@ -395,6 +409,48 @@ func (s *story) remarks(p *page) {
 				p.line("    %s", printable(l))
 			}
 		}
+	}
+}
+
+// hows are why a Transfer is a payment's refund.
+var hows = map[schema.RefundHow]string{
+	schema.RefundUnique:      "it could give back no other payment",
+	schema.RefundExactAmount: "it gives back exactly what was left of this one, and of no other",
+	schema.RefundPaidTwice:   "of the payments of that amount this one was paid twice",
+}
+
+func (s *story) givenBack(p *page) {
+	if len(s.refunds) == 0 {
+		return
+	}
+	p.line("")
+	p.line("Given back")
+	for i := range s.refunds {
+		r := &s.refunds[i]
+		p.line("")
+		p.line("  %s on %s (%s, %s confidence: %s)", s.currency.money(schema.Of(r.Amount)), time.Unix(r.RefundedAt, 0).UTC().Format(time.DateTime), r.Finality, r.Confidence, hows[r.How])
+		p.line("    block %d, log %d, transaction %s", r.BlockNumber, r.LogIndex, schema.Hex(r.Transaction[:]))
+	}
+}
+
+// decisions tells what people recorded, in order, each with what the audit said at that time.
+func (s *story) decisions(p *page) {
+	if len(s.decided) == 0 {
+		return
+	}
+	p.line("")
+	p.line("Resolutions, in the order in which they were recorded (UTC)")
+	for i := range s.decided {
+		r := &s.decided[i]
+		p.line("")
+		p.line("  %s  %s by %s: %s", time.UnixMilli(r.At).UTC().Format("2006-01-02 15:04:05.000"), r.As, printable(strings.Join(r.Signers, " and ")), printable(r.Note))
+		if r.Signatures > 1 {
+			p.line("    takes %d persons, at stake %s", r.Signatures, s.currency.money(r.AtStake))
+		}
+		if r.Transaction != (schema.Hash{}) {
+			p.line("    %s given back in transaction %s, log %d", s.currency.money(r.Amount), schema.Hex(r.Transaction[:]), r.LogIndex)
+		}
+		p.line("    the audit said: %s", printable(strings.ReplaceAll(r.Seen, "\n", "; ")))
 	}
 }
 

@@ -9,12 +9,20 @@ import (
 	"x402audit/schema"
 )
 
-// Owed are the payments that a confirmed paid_twice says to give back. Where the URL is unknown the payer may have wanted both.
+// PaidTwice is the rule whose findings end in the refund list.
+const PaidTwice = "paid_twice"
+
+// IsOwed holds for a paid_twice that is confirmed: where the URL is unknown the payer may have wanted both.
+func IsOwed(f *schema.Finding) bool {
+	return f.Rule == PaidTwice && f.Severity != schema.SeverityPossible && f.Detail != "url_unknown"
+}
+
+// Owed are the payments that a confirmed paid_twice says to give back.
 func Owed(found []schema.Finding) map[schema.Key]bool {
 	owed := map[schema.Key]bool{}
 	for i := range found {
-		if f := &found[i]; f.Rule == paidTwice.ID && f.Severity != schema.SeverityPossible {
-			owed[f.Key] = true
+		if IsOwed(&found[i]) {
+			owed[found[i].Key] = true
 		}
 	}
 	return owed
@@ -31,7 +39,7 @@ func Refunded(found []schema.Finding, refunds []schema.Refund) {
 	}
 	for i := range found {
 		f := &found[i]
-		if f.Rule != paidTwice.ID || len(back[f.Key]) == 0 || !f.AtRisk.Known {
+		if f.Rule != PaidTwice || len(back[f.Key]) == 0 || !f.AtRisk.Known {
 			continue
 		}
 		var sum uint256.Int

@@ -51,6 +51,7 @@ func (t *tree) complete(c *Config) {
 	t.rules(&c.Rules)
 	t.oneOf("audit.signatures", c.Auditing.Signatures, SignaturesCheck, SignaturesOff)
 	t.thresholds(&c.Auditing.Thresholds)
+	t.secondBy(c)
 	t.schedule("schedule.reconcile", c.Schedule.Reconcile)
 	t.schedule("schedule.windows", c.Schedule.Windows)
 	t.listen("http.listen", c.HTTP.Listen, "127.0.0.1:9402")

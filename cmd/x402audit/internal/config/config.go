@@ -126,9 +126,10 @@ type Rules struct {
 
 // Auditing is how closely payments are looked at, and how strictly they are remarked upon.
 type Auditing struct {
-	MaxResources uint64     `yaml:"max_resources"` // of one payTo, told apart in the books
-	Signatures   string     `yaml:"signatures"`    // check, or off
-	Thresholds   Thresholds `yaml:"thresholds"`
+	MaxResources  uint64             `yaml:"max_resources"` // of one payTo, told apart in the books
+	Signatures    string             `yaml:"signatures"`    // check, or off
+	Thresholds    Thresholds         `yaml:"thresholds"`
+	SecondByAbove map[string]Decimal `yaml:"second_by_above"` // by a token's symbol: more than this takes two persons to accept or write off
 }
 
 // Thresholds are match.Thresholds; 0 turns a rule off.

@@ -232,6 +232,24 @@ var anomalies = []anomaly{
 		sc.label(first, schema.FailedButSettled, match.DetailLogPassed)
 		sc.label(second, schema.Matched, "", "paid_twice")
 	}},
+	{"paid twice, and the second is given back", func(sc *scene) {
+		first := sc.signs(chat, 2)
+		sc.settles(sc.a, first, devchain.TimesOut)
+		sc.waits()
+		second := sc.signs(chat, 2)
+		sc.settles(sc.a, second, devchain.Honest)
+		sc.waits()
+		sc.givesBack(models, chat.Amount)
+		sc.label(first, schema.FailedButSettled, match.DetailLogPassed)
+		sc.expect(Label{Key: keyOf(second), Verdict: schema.Matched, Findings: []string{"paid_twice"}, Refunded: chat.Amount.String()})
+	}},
+	{"given back in part", func(sc *scene) {
+		request := sc.signs(radar, 2)
+		sc.settles(sc.b, request, devchain.Honest)
+		sc.waits()
+		sc.givesBack(weather, usdc(5_000))
+		sc.expect(Label{Key: keyOf(request), Verdict: schema.Matched, Refunded: "5000"})
+	}},
 	{"overpaid", func(sc *scene) {
 		request := sc.signs(forecast, 1, signsFor(12_000))
 		sc.settles(sc.a, request, devchain.Honest)

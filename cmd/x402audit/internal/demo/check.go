@@ -19,6 +19,7 @@ type Judged struct {
 	Verdict     schema.Verdict `json:"verdict"`
 	Detail      string         `json:"detail"`
 	Findings    []string       `json:"findings"`
+	Refunded    string         `json:"refunded"`
 	Claims      uint32         `json:"claims"`
 	Transaction string         `json:"transaction"`
 }
@@ -116,24 +117,29 @@ func (s *Scenario) anomalies() int {
 	return len(what)
 }
 
-func (l Label) asText() string { return describe(l.Verdict, l.Detail, l.Findings, l.Claims) }
+func (l Label) asText() string {
+	return describe(l.Verdict, l.Detail, l.Findings, l.Refunded, l.Claims)
+}
 
 func (j Judged) asLabel(claims bool) string {
 	n := uint32(0)
 	if claims {
 		n = j.Claims
 	}
-	return describe(j.Verdict, j.Detail, j.Findings, n)
+	return describe(j.Verdict, j.Detail, j.Findings, j.Refunded, n)
 }
 
 // describe is a verdict with everything beside it in one line.
-func describe(verdict schema.Verdict, detail string, findings []string, claims uint32) string {
+func describe(verdict schema.Verdict, detail string, findings []string, refunded string, claims uint32) string {
 	text := string(verdict)
 	if detail != "" {
 		text += "/" + detail
 	}
 	if len(findings) > 0 {
 		text += " with " + strings.Join(findings, ", ")
+	}
+	if refunded != "" {
+		text += ", " + refunded + " given back"
 	}
 	if claims != 0 {
 		text += fmt.Sprintf(" from %d claims", claims)

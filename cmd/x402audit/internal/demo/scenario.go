@@ -57,6 +57,8 @@ type Label struct {
 	Findings []string // rule ids, sorted
 	// Claims is how many records there are once repetitions are one, where that is the point; 0 is not looked at.
 	Claims uint32
+	// Refunded is what was given back of it, in atomic units.
+	Refunded string
 	// Reject is why the line is none: the label then has no payment.
 	Reject string
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"encoding/json"
 	"fmt"
+	"math/big"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
@@ -117,6 +118,16 @@ func (sc *scene) cancels(request devchain.Request) {
 	}
 	signature := devchain.SignCancel(sc.payer.Key, devchain.USDCDomain, a.From, a.Nonce)
 	hash, err := sc.chain.Cancel(sc.ctx, sc.stranger(), a.From, a.Nonce, signature)
+	sc.do(err)
+	sc.mined(hash)
+}
+
+// givesBack has a merchant send the scene's payer money, as for a refund.
+func (sc *scene) givesBack(from merchant, amount *big.Int) {
+	if sc.err != nil {
+		return
+	}
+	hash, err := sc.chain.Transfer(sc.ctx, from.key(), sc.payer.Address, amount)
 	sc.do(err)
 	sc.mined(hash)
 }

@@ -3,6 +3,7 @@ package demo
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
 	"fmt"
 	"os"
 	"strings"
@@ -68,8 +69,11 @@ var (
 )
 
 func newMerchant(name, host string) merchant {
-	return merchant{name, host, devchain.Address(devchain.Key("merchant", name))}
+	return merchant{name, host, devchain.Address(merchant{Name: name}.key())}
 }
+
+// key is what the merchant signs refunds with.
+func (m merchant) key() *ecdsa.PrivateKey { return devchain.Key("merchant", m.Name) }
 
 func (m merchant) sells(path, description string, price int64) devchain.Resource {
 	return devchain.Resource{URL: "https://" + m.Host + path, Description: description, PayTo: m.PayTo, Amount: usdc(price)}
@@ -86,7 +90,7 @@ func (s *Scenario) open(ctx context.Context) error {
 	if err := s.chain.Put(ctx, fakeToken, contract.USDC); err != nil {
 		return err
 	}
-	if err := s.chain.Fund(ctx, devchain.Address(s.a.Signer), devchain.Address(s.b.Signer), devchain.Address(s.stranger())); err != nil {
+	if err := s.chain.Fund(ctx, devchain.Address(s.a.Signer), devchain.Address(s.b.Signer), devchain.Address(s.stranger()), weather.PayTo, models.PayTo); err != nil {
 		return err
 	}
 	var rich []common.Address
