@@ -40,7 +40,7 @@ type payment struct {
 	Provenance       string   `json:"resource_provenance"`
 	Facilitator      string   `json:"facilitator"`
 	Settler          string   `json:"settler"`
-	Delivered        *string  `json:"delivered"`
+	Delivered        string   `json:"delivered"`
 	ErrorClass       string   `json:"error_class"`
 	Transaction      string   `json:"transaction"`
 	BlockNumber      uint64   `json:"block_number"`

@@ -54,15 +54,16 @@ func hexOf[B ~[20]byte | ~[32]byte](b B) string { return fmt.Sprintf("%#x", b) }
 
 // world is the SDK at work on a chain of its own, and what its payments have to be called.
 type world struct {
-	t      *testing.T
-	chain  *devchain.Chain
-	proxy  *devchain.Proxy
-	stack  *sdk.Stack
-	c      *devchain.Facilitator
-	logC   string
-	payers []*ecdsa.PrivateKey // not used yet, each with a million USDC units
-	wants  []want
-	twin   payment // the claim that fits two settlements
+	t        *testing.T
+	chain    *devchain.Chain
+	proxy    *devchain.Proxy
+	stack    *sdk.Stack
+	c        *devchain.Facilitator
+	logC     string
+	pressLog string              // the access log of what the press sells
+	payers   []*ecdsa.PrivateKey // not used yet, each with a million USDC units
+	wants    []want
+	twin     payment // the claim that fits two settlements
 }
 
 const purse = 1_000_000
@@ -112,6 +113,7 @@ func newWorld(t *testing.T) *world {
 	must(t, err)
 	t.Cleanup(w.stack.Close)
 
+	w.pressLog = filepath.Join(dir, "access-press.jsonl")
 	w.logC = filepath.Join(dir, "facilitator-C.jsonl")
 	file, err := os.OpenFile(w.logC, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	must(t, err)
@@ -140,6 +142,7 @@ func (w *world) install() *installation {
 			map[string]any{"name": "log B", "facilitator": "B", "path": w.stack.FacilitatorLog("B")},
 			map[string]any{"name": "log C", "facilitator": "C", "path": w.logC},
 			map[string]any{"name": "server", "role": "server", "path": w.stack.ServerLog()},
+			map[string]any{"name": "press", "role": "server", "path": w.pressLog},
 		},
 	})
 }
@@ -441,6 +444,13 @@ func (w *world) label(l want) label {
 		}
 	}
 
+	answers := w.answers(l.paid)
+	for _, one := range answers {
+		if first.IsZero() || one.TS.Before(first) {
+			first = one.TS
+		}
+	}
+
 	if settled := w.settlement(common.HexToAddress(q.Asset), a); (settled == nil) != (l.settler == common.Address{}) {
 		t.Fatalf("%s: the chain and its label disagree whether it is settled", l.name)
 	} else if settled != nil {
@@ -471,6 +481,7 @@ func (w *world) label(l want) label {
 		}
 		p.Resource, p.Provenance = w.stack.Server+l.path, l.from
 	}
+	p.delivered(answers)
 	for i := range l.findings {
 		if !slices.Contains(p.Findings, l.findings[i].Rule) {
 			p.Findings = append(p.Findings, l.findings[i].Rule)
