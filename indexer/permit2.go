@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 
+	"github.com/ethereum/go-ethereum/accounts/abi"
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/ethereum/go-ethereum/core/types"
@@ -175,24 +176,82 @@ func (c *client) calls(ctx context.Context, wanted []inBlock) (map[schema.Hash]*
 }
 
 // permits are the permits that a transaction spent, one for each proxy event of it, in the order of the events: nil where the call to the proxy
-// is not the transaction's own, because what another contract passed on stands nowhere.
+// is neither the transaction's own nor one of a Multicall3, because what any other contract passed on stands nowhere.
 func (r *rails) permits(events []event, c *call) []*permit {
-	var spent []*permit
-	own := -1
+	var proxies []schema.Address // of the events
 	for i := range events {
 		if r.isSettled(&events[i]) {
-			if c != nil && c.To != nil && *c.To == events[i].token {
-				own = len(spent) // a proxy cannot be entered twice: the last of its events is that of the transaction's own call
-			}
-			spent = append(spent, nil)
+			proxies = append(proxies, events[i].token)
 		}
 	}
-	if own >= 0 {
-		if p, ok := readPermit(c.Input); ok {
-			spent[own] = &p
+	spent := make([]*permit, len(proxies))
+	if c == nil || c.To == nil {
+		return spent
+	}
+	if *c.To == multicall3 {
+		inner := slices.DeleteFunc(multicalls(c.Input), func(m innerCall) bool { return !r.proxies[m.Target] })
+		same := slices.EqualFunc(inner, proxies, func(m innerCall, proxy schema.Address) bool { return m.Target == proxy })
+		for i := range inner {
+			if same { // otherwise one of them failed, and which one did not is a guess
+				spent[i] = permitOf(inner[i].CallData)
+			}
+		}
+		return spent
+	}
+	for i := len(proxies) - 1; i >= 0; i-- { // a proxy cannot be entered twice: the last of its events is that of the transaction's own call
+		if proxies[i] == *c.To {
+			spent[i] = permitOf(c.Input)
+			break
 		}
 	}
 	return spent
+}
+
+func permitOf(input []byte) *permit {
+	if p, ok := readPermit(input); ok {
+		return &p
+	}
+	return nil
+}
+
+// multicall3 makes the calls that it is given, one after the other; its address is the same on nearly every chain.
+var multicall3 = common.HexToAddress("0xcA11bde05977b3631167028862bE2a173976CA11")
+
+type innerCall struct {
+	Target   schema.Address
+	CallData []byte
+}
+
+// aggregate3 is the function of Multicall3 that facilitators use: aggregate3((address target, bool allowFailure, bytes callData)[]).
+var aggregate3 = func() abi.Arguments {
+	calls, err := abi.NewType("tuple[]", "", []abi.ArgumentMarshaling{
+		{Name: "target", Type: "address"}, {Name: "allowFailure", Type: "bool"}, {Name: "callData", Type: "bytes"},
+	})
+	if err != nil {
+		panic(err) // a constant
+	}
+	return abi.Arguments{{Type: calls}}
+}()
+
+// multicalls are the calls of a Multicall3's calldata; none of what is not aggregate3's.
+func multicalls(input []byte) (calls []innerCall) {
+	if len(input) < 4 || [4]byte(input) != selector("aggregate3((address,bool,bytes)[])") {
+		return nil
+	}
+	values, err := aggregate3.Unpack(input[4:])
+	if err != nil {
+		return nil
+	}
+	var given []struct {
+		Target       schema.Address
+		AllowFailure bool
+		CallData     []byte
+	}
+	abi.ConvertType(values[0], &given)
+	for _, g := range given {
+		calls = append(calls, innerCall{g.Target, g.CallData})
+	}
+	return calls
 }
 
 // pairPermits adds a settlement for each event of a proxy. To it belongs the last Transfer before it that the call asked for: the proxy has Permit2

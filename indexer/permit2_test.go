@@ -23,7 +23,7 @@ var (
 	bundler    = rpctest.Addr(22)
 )
 
-func permitOf(n uint64, change ...func(*rpctest.Permit)) rpctest.Permit {
+func permitTo(n uint64, change ...func(*rpctest.Permit)) rpctest.Permit {
 	p := rpctest.Permit{Token: usdc, Owner: alice, To: shop, Nonce: rpctest.Nonce(n), Permitted: 100 + n}
 	for _, f := range change {
 		f(&p)
@@ -68,12 +68,12 @@ func TestPairPermits(t *testing.T) {
 			t.Errorf("%s: %d transfers are left", name, n)
 		}
 	}
-	one := permitOf(1)
+	one := permitTo(1)
 	f("exact", exactProxy, one.Call(), one.Logs(exactProxy), "permit2 usdc alice 1 paired shop 101 exact 101 legs 0 at 6 5")
-	permitted := permitOf(1, with2612)
+	permitted := permitTo(1, with2612)
 	approved := append([]rpctest.Log{rpctest.Approval(usdc, alice, rpctest.Permit2, 5)}, permitted.Logs(exactProxy)...)
 	f("exact with a permit", exactProxy, permitted.Call(), approved, "permit2 usdc alice 1 paired shop 101 exact 101 legs 0 at 7 6")
-	less := permitOf(1, upto(40))
+	less := permitTo(1, upto(40))
 	f("upto", uptoProxy, less.Call(), less.Logs(uptoProxy), "permit2 usdc alice 1 paired shop 40 upto 101 legs 0 at 6 5")
 	less.With2612 = true
 	f("upto with a permit", uptoProxy, less.Call(), less.Logs(uptoProxy), "permit2 usdc alice 1 paired shop 40 upto 101 legs 0 at 6 5")
@@ -89,16 +89,43 @@ func TestPairPermits(t *testing.T) {
 		"permit2 usdc alice 1 no_transfer - 0 exact 101 legs 0 at 6 0")
 
 	// One transaction, two proxies' events: the transaction's own call is known, the other is not.
-	two := permitOf(2, upto(7), func(p *rpctest.Permit) { p.Owner = bob })
+	two := permitTo(2, upto(7), func(p *rpctest.Permit) { p.Owner = bob })
 	f("two in one", exactProxy, one.Call(), append(two.Logs(uptoProxy), one.Logs(exactProxy)...),
 		"permit2 usdc bob log unread_call shop 7  0 legs 0 at 6 5", "permit2 usdc alice 1 paired shop 101 exact 101 legs 0 at 8 7")
+
+	// Multicall3 makes the calls that it is given, in their order; where one of them failed, which did is not known.
+	batch := multicallOf(t, innerCall{usdc, []byte{1}}, innerCall{uptoProxy, two.Call()}, innerCall{exactProxy, one.Call()})
+	f("a multicall", multicall3, batch, append(two.Logs(uptoProxy), one.Logs(exactProxy)...),
+		"permit2 usdc bob 2 paired shop 7 upto 102 legs 0 at 6 5", "permit2 usdc alice 1 paired shop 101 exact 101 legs 0 at 8 7")
+	f("a multicall of which a call failed", multicall3, batch, one.Logs(exactProxy), "permit2 usdc alice log unread_call shop 101  0 legs 0 at 6 5")
+	f("a multicall that is cut off", multicall3, batch[:100], one.Logs(exactProxy), "permit2 usdc alice log unread_call shop 101  0 legs 0 at 6 5")
 
 	// Beside an EIP-3009 authorization each consumes its own Transfer; what a router takes on are legs.
 	mixed := append(rpctest.Settle(usdc, alice, rpctest.Nonce(3), shop, 101), one.Logs(exactProxy)...)
 	f("beside an authorization", exactProxy, one.Call(), mixed, "eip3009 usdc alice 3 paired shop 101  0 legs 0 at 5 6", "permit2 usdc alice 1 paired shop 101 exact 101 legs 0 at 8 7")
-	routed := permitOf(1, func(p *rpctest.Permit) { p.To = route })
+	routed := permitTo(1, func(p *rpctest.Permit) { p.To = route })
 	split := append(routed.Logs(exactProxy), rpctest.Transfer(usdc, route, bob, 1), rpctest.Transfer(usdc, route, shop, 100))
 	f("a router", exactProxy, routed.Call(), split, "permit2 usdc alice 1 paired route 101 exact 101 legs 2 at 6 5")
+}
+
+// multicallOf is the calldata of aggregate3.
+func multicallOf(t *testing.T, calls ...innerCall) []byte {
+	t.Helper()
+	type given struct {
+		Target       common.Address
+		AllowFailure bool
+		CallData     []byte
+	}
+	var list []given
+	for _, c := range calls {
+		list = append(list, given{c.Target, true, c.CallData})
+	}
+	packed, err := aggregate3.Pack(list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head := selector("aggregate3((address,bool,bytes)[])")
+	return append(head[:], packed...)
 }
 
 func paidIn(p paired) (n int) {
@@ -133,10 +160,10 @@ func withProxies(t *testing.T) *world {
 	w.cfg.Permit2Proxies = []schema.Address{exactProxy, uptoProxy}
 	w.restart()
 	for n := range uint64(4) {
-		w.chain.Mine(pay(n), permitOf(10+n, upto(n+1)).Tx(owner, uptoProxy))
-		bundled := permitOf(20 + n)
-		foreign := permitOf(40+n, func(p *rpctest.Permit) { p.Token = rpctest.Addr(77) })
-		w.chain.Mine(permitOf(30+n).Tx(bob, exactProxy), rpctest.Tx{From: owner, To: bundler, Input: bundled.Call(), Logs: bundled.Logs(exactProxy)}, foreign.Tx(owner, exactProxy))
+		w.chain.Mine(pay(n), permitTo(10+n, upto(n+1)).Tx(owner, uptoProxy))
+		bundled := permitTo(20 + n)
+		foreign := permitTo(40+n, func(p *rpctest.Permit) { p.Token = rpctest.Addr(77) })
+		w.chain.Mine(permitTo(30+n).Tx(bob, exactProxy), rpctest.Tx{From: owner, To: bundler, Input: bundled.Call(), Logs: bundled.Logs(exactProxy)}, foreign.Tx(owner, exactProxy))
 		w.chain.Mine(rpctest.Tx{From: alice, To: rpctest.Permit2, Salt: n, Logs: []rpctest.Log{rpctest.Invalidated(alice, common.Hash{31: byte(n)}, *uint256.NewInt(6))}})
 	}
 	w.chain.MineEmpty(2)
@@ -232,7 +259,7 @@ func TestPermit2UnderLies(t *testing.T) {
 			t.Fatal(err)
 		}
 		signed := types.MustSignNewTx(key, types.LatestSignerForChainID(common.Big1), &types.DynamicFeeTx{
-			ChainID: common.Big1, GasTipCap: common.Big1, GasFeeCap: common.Big1, To: &exactProxy, Value: common.Big0, Data: permitOf(55).Call(),
+			ChainID: common.Big1, GasTipCap: common.Big1, GasFeeCap: common.Big1, To: &exactProxy, Value: common.Big0, Data: permitTo(55).Call(),
 		})
 		v, r, s := signed.RawSignatureValues()
 		for k, x := range map[string]any{
@@ -286,4 +313,20 @@ func TestPermit2FollowedLater(t *testing.T) {
 	w.restart()
 	w.catchUp()
 	w.isTrue()
+}
+
+// Calldata is anybody's to write.
+func FuzzPermits(f *testing.F) {
+	f.Add(permitTo(1).Call())
+	f.Add(permitTo(1, upto(3), with2612).Call())
+	f.Fuzz(func(t *testing.T, input []byte) {
+		r := newRails([]schema.Address{exactProxy})
+		for _, to := range []schema.Address{exactProxy, multicall3} {
+			logs := permitTo(1).Logs(exactProxy)
+			p := pair(&r, 1, 1, inTransaction(0, logs...), true, &call{To: &to, Input: input})
+			if len(p.settlements) != 1 || len(p.settlements)+len(p.transfers) > 2 {
+				t.Fatalf("%d settlements and %d transfers of one payment", len(p.settlements), len(p.transfers))
+			}
+		}
+	})
 }
