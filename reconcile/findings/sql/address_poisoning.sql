@@ -2,7 +2,7 @@
 -- Counterparties of a payTo are those who paid it, or whom it paid, often enough. A spoofed Transfer seems to come from the payTo itself. A plain Transfer is named by its own
 -- payment key: keccak(transaction, log index).
 WITH
-dead AS (SELECT hash FROM blocks FINAL WHERE chain_id = {chain:UInt64} AND NOT canonical AND number <= {final:UInt64}),
+dead AS MATERIALIZED (SELECT hash FROM blocks FINAL WHERE chain_id = {chain:UInt64} AND NOT canonical AND number <= {final:UInt64}),
 settled AS
 (
     SELECT token, toString(method) AS method, authorizer, nonce, pay_to, assumeNotNull(gross) AS amount FROM payments FINAL
@@ -13,8 +13,8 @@ plain AS
     SELECT token, sender, recipient, amount, keccak256(concat(transaction, reverse(reinterpretAsFixedString(log_index)))) AS nonce FROM transfers FINAL
     WHERE chain_id = {chain:UInt64} AND block_number <= {final:UInt64} AND block_hash NOT IN dead
 ),
-payees AS (SELECT DISTINCT token, pay_to FROM settled),
-counterparties AS
+payees AS MATERIALIZED (SELECT DISTINCT token, pay_to FROM settled),
+counterparties AS MATERIALIZED
 (
     SELECT token, pay_to, address, substring(address, 1, 2) AS head, substring(address, 19, 2) AS tail FROM
     (
@@ -24,7 +24,7 @@ counterparties AS
     )
     GROUP BY token, pay_to, address HAVING count() >= {poisoning_settlements:UInt64}
 ),
-dust AS
+dust AS MATERIALIZED
 (
     SELECT token, method, authorizer, nonce, pay_to, authorizer AS likeness, 'payment' AS detail, amount FROM settled WHERE amount <= {poisoning_dust:UInt256}
     UNION ALL
