@@ -354,6 +354,20 @@ func TestGolden(t *testing.T) {
 			t.Errorf("explain %s: %v, want %v", what, err, want)
 		}
 	}
+
+	// A payment by a plain Transfer shows the Transfer.
+	x := schema.Transfer{
+		ChainID: base, BlockNumber: 101, BlockHash: h(0xb0, 1), BlockTime: start + 2, Transaction: h(0x70, 1), LogIndex: 40, Token: usdc, From: bob, To: merchant, Amount: schema.Units(7).Units,
+	}
+	s := match.Plain(&x)
+	plain := new(rows).judge(s.Key(), schema.Matched, match.DetailPlainTransfer, &s)
+	if err := errors.Join(schema.Transfers.Insert(ctx, b.store, []schema.Transfer{x}), schema.Payments.Insert(ctx, b.store, []schema.Payment{*plain})); err != nil {
+		t.Fatal(err)
+	}
+	var text bytes.Buffer
+	if err := b.Explain(ctx, &text, s.Key().ID()); err != nil || !strings.Contains(text.String(), "settled: 0.000007 USDC") || !strings.Contains(text.String(), "plain Transfer") {
+		t.Errorf("%v:\n%s", err, text.String())
+	}
 }
 
 // Every CSV cell that a spreadsheet would run is made text, and the file is read back cell by cell.

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"x402audit/reconcile/match"
 	"x402audit/schema"
 )
 
@@ -228,6 +229,18 @@ func (s *story) onChain(ctx context.Context) error {
 		return err
 	}
 	s.settlements = of(s.key, settlements, (*schema.Settlement).Key)
+	if s.key.Method == schema.MethodTransfer && s.payment != nil && s.payment.Settled() {
+		in := params("chain", s.key.ChainID, "block", s.payment.BlockNumber)
+		moved, err := schema.Transfers.Select(ctx, s.books.store, "FINAL WHERE chain_id = {chain:UInt64} AND block_number = {block:UInt64}", in)
+		if err != nil {
+			return err
+		}
+		for i := range moved {
+			if match.PlainKey(&moved[i]) == s.key {
+				s.settlements = append(s.settlements, match.Plain(&moved[i]))
+			}
+		}
+	}
 	canceled := s.key
 	if s.key.Method == schema.MethodPermit2 {
 		canceled = s.key.Word()

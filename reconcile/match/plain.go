@@ -40,12 +40,8 @@ func (j *judge) plainPayments(canonical []*schema.Settlement) []*schema.Settleme
 			continue
 		}
 		spent[log{p, x.LogIndex}] = true // evidence can hold it twice
-		k := PlainKey(x)
-		plain = append(plain, &schema.Settlement{
-			Method: k.Method, ChainID: k.ChainID, BlockNumber: x.BlockNumber, BlockHash: x.BlockHash, BlockTime: x.BlockTime,
-			Transaction: x.Transaction, LogIndex: x.LogIndex, Token: k.Token, Authorizer: k.Authorizer, Nonce: k.Nonce,
-			Pairing: schema.Paired, TransferIndex: x.LogIndex, To: x.To, Amount: x.Amount,
-		})
+		s := Plain(x)
+		plain = append(plain, &s)
 	}
 	return plain
 }
@@ -53,6 +49,16 @@ func (j *judge) plainPayments(canonical []*schema.Settlement) []*schema.Settleme
 // PlainKey is the payment that a plain Transfer would be.
 func PlainKey(x *schema.Transfer) schema.Key {
 	return schema.Key{ChainID: x.ChainID, Token: x.Token, Method: schema.MethodTransfer, Authorizer: x.From, Nonce: schema.LogNonce(x.Transaction, x.LogIndex)}
+}
+
+// Plain is the settlement that a plain Transfer would be.
+func Plain(x *schema.Transfer) schema.Settlement {
+	k := PlainKey(x)
+	return schema.Settlement{
+		Method: k.Method, ChainID: k.ChainID, BlockNumber: x.BlockNumber, BlockHash: x.BlockHash, BlockTime: x.BlockTime,
+		Transaction: x.Transaction, LogIndex: x.LogIndex, Token: k.Token, Authorizer: k.Authorizer, Nonce: k.Nonce,
+		Pairing: schema.Paired, TransferIndex: x.LogIndex, To: x.To, Amount: x.Amount,
+	}
 }
 
 // isPlain holds for a settlement that is nothing but a Transfer.
