@@ -59,6 +59,11 @@ func (c *coverage) take(chainID uint64) []schema.Coverage {
 	return rows
 }
 
+// stored holds for ranges that end within what the last as-of point shows.
+func (p *place) stored(ranges []schema.Coverage) bool {
+	return p.head.Seq > 0 && !slices.ContainsFunc(ranges, func(r schema.Coverage) bool { return r.ToBlock > p.head.Latest.Number })
+}
+
 // upTo are all strengths up to one.
 func upTo(how schema.How) []schema.How {
 	all := []schema.How{schema.ReadLogs, schema.ReadAnchored, schema.ReadLinked, schema.ReadProved}

@@ -223,9 +223,10 @@ func groupBy(logs []chainLog, key func(*chainLog) schema.Hash) [][]chainLog {
 	return groups
 }
 
-// write makes evidence durable, then the place that x.at has come to. The order is the rule: a block is canonical only when
-// all it holds is stored, the as-of point claims only what is stored, touched names only what an as-of point already shows,
-// and the cursor vouches for all of it. When anything fails, the place is read from the store again.
+// write makes evidence durable, then the place that x.at has come to. The order is the rule, and what has none is written side by side, because each insert is
+// waited for: evidence and its blocks (those beyond the as-of point count for nothing after a crash); then what vouches for evidence, witnesses and coverage; then the as-of
+// point, which claims only what is stored, and touched; then the cursor, which vouches for all of it. Readers are woken before that: what the cursor does not know of is named
+// in touched again. When anything fails, the place is read from the store again.
 func (x *Indexer) write(ctx context.Context, e *evidence, safe schema.BlockRef) (err error) {
 	defer func() {
 		if err != nil {
@@ -241,6 +242,10 @@ func (x *Indexer) write(ctx context.Context, e *evidence, safe schema.BlockRef) 
 	}
 
 	payouts := x.payouts(e)
+	early, late := x.vouched(p.cover.take(x.cfg.ChainID)), x.vouched(p.past.take(x.cfg.ChainID))
+	if len(late) > 0 || !p.stored(early) { // all but blocks of the window, which were stored when they came
+		early, late = nil, append(early, late...)
+	}
 	inserts, parallel := errgroup.WithContext(ctx)
 	inserts.Go(func() error { return insert(parallel, x, schema.Settlements, e.settlements) })
 	inserts.Go(func() error { return insert(parallel, x, schema.Cancellations, e.cancellations) })
@@ -248,46 +253,43 @@ func (x *Indexer) write(ctx context.Context, e *evidence, safe schema.BlockRef) 
 	inserts.Go(func() error { return insert(parallel, x, schema.Payouts, payouts) })
 	inserts.Go(func() error { return insert(parallel, x, schema.Transactions, e.transactions) })
 	inserts.Go(func() error { return insert(parallel, x, schema.Reorgs, e.reorgs) })
+	inserts.Go(func() error { return insert(parallel, x, schema.Blocks, e.blocks) })
+	inserts.Go(func() error { return insert(parallel, x, schema.Coverages, early) })
 	if err := inserts.Wait(); err != nil {
-		return err
-	}
-	if err := insert(ctx, x, schema.Blocks, e.blocks); err != nil {
 		return err
 	}
 	if err := insert(ctx, x, schema.Witnesses, e.witnesses); err != nil {
 		return err
 	}
-
-	if err := insert(ctx, x, schema.Coverages, x.vouched(append(p.cover.take(x.cfg.ChainID), p.past.take(x.cfg.ChainID)...))); err != nil {
+	if err := insert(ctx, x, schema.Coverages, late); err != nil {
 		return err
 	}
+
 	moved := x.moveHead(safe)
-	if moved {
-		if err := insert(ctx, x, schema.Heads, []schema.Head{p.head}); err != nil {
-			return err
-		}
-	}
 	if len(e.touches) == 0 && moved {
 		e.touch(schema.Touched{Kind: schema.TouchHead, Key: schema.Key{ChainID: x.cfg.ChainID}})
 	}
 	for i := range e.incidents {
 		e.incidents[i].Seq = p.touch + 1
 	}
-	if err := insert(ctx, x, schema.Incidents, e.incidents); err != nil {
-		return err
-	}
 	for i := range e.touches {
 		p.touch++
 		e.touches[i].Writer, e.touches[i].Seq = x.writer(), p.touch
 	}
-	if err := insert(ctx, x, schema.Touches, e.touches); err != nil {
+	shown, parallel := errgroup.WithContext(ctx)
+	if moved {
+		shown.Go(func() error { return insert(parallel, x, schema.Heads, []schema.Head{p.head}) })
+	}
+	shown.Go(func() error { return insert(parallel, x, schema.Incidents, e.incidents) })
+	shown.Go(func() error { return insert(parallel, x, schema.Touches, e.touches) })
+	if err := shown.Wait(); err != nil {
 		return err
 	}
+	x.changed()
 	if err := x.writeCursor(ctx); err != nil {
 		return err
 	}
 	x.report()
-	x.changed()
 	return nil
 }
 
