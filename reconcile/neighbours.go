@@ -43,10 +43,12 @@ func (l *loader) reach(servers []match.Server) (changes, looks wanted) {
 	changes, looks = wanted{}, wanted{}
 	twice, burst := l.cfg.Rules.PaidTwiceWindow.Milliseconds(), l.cfg.Thresholds.NonceUsedWindow.Milliseconds()
 	settled := map[place][]schema.Address{}
+	paid := map[schema.Key]bool{} // on whatever fork: only what settled can be paid twice
 	for i := range l.ev.Settlements {
 		x := &l.ev.Settlements[i]
 		p := place{x.ChainID, x.Transaction}
 		settled[p] = append(settled[p], x.Authorizer)
+		paid[x.Key()] = true
 	}
 	payers := func(k schema.Key, keyed bool, tx schema.Hash, stated schema.Address) []schema.Address {
 		if keyed {
@@ -70,8 +72,11 @@ func (l *loader) reach(servers []match.Server) (changes, looks wanted) {
 				continue
 			}
 			near := func(kind schema.NeighbourKind) nearby { return nearby{c.Key.ChainID, payer, kind} }
-			looks.add(near(schema.NeighbourFailed), c.EventTime-twice, c.EventTime)
-			if failed(c) {
+			pays := !c.Keyed || paid[c.Key]
+			if pays {
+				looks.add(near(schema.NeighbourFailed), c.EventTime-twice, c.EventTime)
+			}
+			if pays && failed(c) {
 				changes.add(near(schema.NeighbourFirst), c.EventTime, c.EventTime+twice)
 			}
 			if refused(c) {

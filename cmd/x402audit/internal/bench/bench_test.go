@@ -45,3 +45,19 @@ func TestShortImport(t *testing.T) {
 		}
 	}
 }
+
+// A small sweep: what it cost is told, and new claims over ten times the payments read about as many rows for each.
+func TestShortSweep(t *testing.T) {
+	if _, _, err := engine.Install(t.Context(), os.Stderr); err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	if err := measureSweep(t.Context(), options{payments: 20_000, touch: 20}, &out); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	for _, word := range []string{"20 new claims over 2000 payments", "20 new claims over 20000 payments", "rows read for each touched key", "times the rows"} {
+		if !strings.Contains(out.String(), word) {
+			t.Errorf("no %q in\n%s", word, out.String())
+		}
+	}
+}

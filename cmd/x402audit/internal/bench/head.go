@@ -29,11 +29,12 @@ const (
 )
 
 type options struct {
-	head, window time.Duration
-	lines        int // of a log to import
-	signatures   bool
-	profile      string
-	verbose      bool
+	payments, touch int
+	head, window    time.Duration
+	lines           int // of a log to import
+	signatures      bool
+	profile         string
+	verbose         bool
 }
 
 // measure runs the worker at the head of a chain that grows, and prints how long verdicts take.

@@ -1,6 +1,7 @@
 // Command bench measures the head: from a block being there at the node to the verdicts of its settlements being there to be queried.
 //
 //	go run ./cmd/x402audit/internal/bench [-head 5m] [-window 20m] [-cpuprofile FILE]
+//	go run ./cmd/x402audit/internal/bench -sweep N [-touch M]
 //	go run ./cmd/x402audit/internal/bench -import N [-signatures] [-cpuprofile FILE]
 //
 // The chain (chain.go) is made beforehand and shown one block after another, 5 a second with 100 logs each: of 20 logs, 18 are plain Transfers and 2
@@ -12,6 +13,10 @@
 // the node as well (node.go). A second connection asks the store every few milliseconds which payments it has not seen matched are matched (head.go), so
 // that a measured time is never too short. "stored" is the time until the indexer's cursor vouches for the block; the rest, until the verdict, is the
 // log's and the sweep's.
+//
+// With -sweep it measures what a sweep costs (sweep.go): M new claims, half of them on old payments from all over the past, over N settled and matched payments and over a
+// tenth of them, in the same store. It prints the time, the rows that the engine read for each touched key, and both as ratios. The old payments are written by
+// statements, as a sweep would have left them.
 //
 // With -import it measures reading a settlement log of N lines instead (import.go): parsed and judged in memory, and imported into the engine.
 package main
@@ -34,6 +39,8 @@ func main() {
 	flag.DurationVar(&o.head, "head", 5*time.Minute, "how long blocks come")
 	flag.DurationVar(&o.window, "window", 20*time.Minute, "how far the finalized block lies behind")
 	flag.IntVar(&o.lines, "import", 0, "import a log of so many lines instead")
+	flag.IntVar(&o.payments, "sweep", 0, "sweep new claims over so many old payments, and over a tenth of them, instead")
+	flag.IntVar(&o.touch, "touch", 1000, "with -sweep, how many new claims")
 	flag.BoolVar(&o.signatures, "signatures", false, "with -import, check signatures")
 	flag.StringVar(&o.profile, "cpuprofile", "", "file for the CPU profile of the worker and the node")
 	flag.BoolVar(&o.verbose, "verbose", false, "show the worker's own log")
@@ -43,6 +50,9 @@ func main() {
 	run := measure
 	if o.lines > 0 {
 		run = measureImport
+	}
+	if o.payments > 0 {
+		run = measureSweep
 	}
 	if err := run(ctx, o, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)

@@ -11,7 +11,7 @@ import (
 )
 
 // coalesce is how long a sweep waits for more after the first new evidence.
-const coalesce = 150 * time.Millisecond
+const coalesce = 60 * time.Millisecond
 
 // sweeps runs one sweep after another, as new evidence and the schedule ask for them, until ctx ends. A sweep that fails is tried again: its
 // cursor has not moved.
