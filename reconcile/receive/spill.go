@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -279,7 +280,11 @@ func (s *spill) done(g *segment) error {
 	return s.syncDir()
 }
 
+// syncDir makes names durable. Windows has no way to ask for that, and does it by itself.
 func (s *spill) syncDir() error {
+	if runtime.GOOS == "windows" {
+		return nil
+	}
 	d, err := os.Open(s.dir)
 	if err != nil {
 		return err
