@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"time"
 
 	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
@@ -93,7 +94,13 @@ func (c *commands) verify(ctx context.Context, o *opened, chain indexer.Config, 
 		return err
 	}
 	defer x.Close()
-	progress := func(uint64, uint64) {}
+	told := time.Now()
+	progress := func(done, total uint64) { // a long one tells a line a minute, as a backfill does
+		if now := time.Now(); now.Sub(told) >= time.Minute {
+			told = now
+			o.log.Info("verify", "chain", chain.Name, "blocks", done, "of", total)
+		}
+	}
 	if terminal(c.err) {
 		bar := progressbar.NewOptions64(0, progressbar.OptionSetWriter(c.err), progressbar.OptionSetDescription(chain.Name),
 			progressbar.OptionShowIts(), progressbar.OptionSetItsString("blocks"), progressbar.OptionClearOnFinish())
