@@ -129,9 +129,15 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 	}
 	maps.Copy(todo.pids, waited.pids)
 	for _, part := range todo.parts(atOnce) {
-		if err := a.judge(ctx, part, quiet, asof, &s); err != nil {
+		j, err := a.judge(ctx, part, quiet, asof)
+		if err != nil {
 			return s, err
 		}
+		c := j.changes()
+		if err := a.write(ctx, j, c); err != nil {
+			return s, err
+		}
+		s.Judged, s.Changed, s.Findings, s.Questions = s.Judged+len(j.cases), s.Changed+len(c.payments), s.Findings+len(j.found), s.Questions+len(j.questions)
 	}
 	// The cursor comes last: until here the sweep can be done again. Of two auditors at once the one that saw more evidence has the newer cursor.
 	if err := a.setCursor(ctx, asof.Evidence, progress{Writers: writers, AsOf: now}); err != nil {
@@ -141,12 +147,25 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 	return s, nil
 }
 
-// judge judges a scope and writes what that changes.
-func (a *Auditor) judge(ctx context.Context, todo *scope, quiet map[place]bool, asof match.AsOf, s *Summary) error {
+// judged is what judging a scope has given, beside what was known of it before.
+type judged struct {
+	scope *scope
+	asof  *match.AsOf
+	known known
+
+	cases     []match.Case
+	found     []schema.Finding
+	refunds   []schema.Refund
+	links     []schema.Link
+	questions []schema.Question
+}
+
+// judge loads a scope and judges it.
+func (a *Auditor) judge(ctx context.Context, todo *scope, quiet map[place]bool, asof match.AsOf) (*judged, error) {
 	l := a.loader(ctx, todo, quiet)
 	ev, err := l.load(asof)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	result := match.Judge(&ev, &a.cfg)
 	// Findings look at all that was loaded; those on context alone did not see all that they look at, and are not kept.
@@ -155,13 +174,11 @@ func (a *Auditor) judge(ctx context.Context, todo *scope, quiet map[place]bool, 
 	cases := todo.cases(result.Cases)
 	payouts, err := l.unexplained()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	refunds := match.Refunds(cases, payouts, findings.Owed(found), &asof)
 	findings.Refunded(found, refunds)
-	changed, err := a.write(ctx, l.known, todo, &asof, cases, found, refunds, todo.links(result.Links), result.Questions)
-	s.Judged, s.Changed, s.Findings, s.Questions = s.Judged+len(cases), s.Changed+changed, s.Findings+len(found), s.Questions+len(result.Questions)
-	return err
+	return &judged{todo, &asof, l.known, cases, found, refunds, todo.links(result.Links), result.Questions}, nil
 }
 
 func (a *Auditor) cursor(ctx context.Context) (progress, error) {

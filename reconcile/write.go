@@ -12,26 +12,41 @@ import (
 	"x402audit/schema"
 )
 
-// write replaces what is known of the payments in scope: rows that changed are written, rows that are there no more get a tombstone, and what is the same is
-// left alone. It returns how many payments changed.
-func (a *Auditor) write(ctx context.Context, k known, s *scope, asof *match.AsOf, cases []match.Case, found []schema.Finding, refunds []schema.Refund, links []schema.Link, questions []schema.Question) (int, error) {
-	version := func(k schema.Key) schema.Version {
-		return schema.Version{Rules: match.RuleVersion, Final: asof.Heads[k.ChainID].Final.Number, Evidence: asof.Evidence}
+// changes are the rows that replace what is known of the payments in scope: those that changed, and a tombstone for each that is there no more. What is the same
+// is left alone.
+type changes struct {
+	payments []schema.Payment
+	findings []schema.Finding
+	refunds  []schema.Refund
+	links    []schema.Link
+}
+
+func (j *judged) changes() changes {
+	return changes{
+		changedPayments(j.known.payments, j.scope, j.cases, j.version),
+		changedFindings(j.known.findings, j.scope, j.found, j.version),
+		changedRefunds(j.known.refunds, j.scope, j.refunds, j.version),
+		changedLinks(j.known.links, j.links, j.version),
 	}
-	payments := changedPayments(k.payments, s, cases, version)
-	remarks := changedFindings(k.findings, s, found, version)
-	back := changedRefunds(k.refunds, s, refunds, version)
-	ties := changedLinks(k.links, links, version)
+}
+
+// version is the one under which rows of a payment are written now.
+func (j *judged) version(k schema.Key) schema.Version {
+	return schema.Version{Rules: match.RuleVersion, Final: j.asof.Heads[k.ChainID].Final.Number, Evidence: j.asof.Evidence}
+}
+
+// write stores what judging has changed.
+func (a *Auditor) write(ctx context.Context, j *judged, c changes) error {
 	writes, ctx := errgroup.WithContext(ctx) // all are there before the cursor is, in whatever order
-	writes.Go(func() error { return schema.Payments.Insert(ctx, a.store, payments) })
-	writes.Go(func() error { return schema.Findings.Insert(ctx, a.store, remarks) })
-	writes.Go(func() error { return schema.Refunds.Insert(ctx, a.store, back) })
-	writes.Go(func() error { return schema.Links.Insert(ctx, a.store, ties) })
-	writes.Go(func() error { return schema.Questions.Insert(ctx, a.store, questions) })
+	writes.Go(func() error { return schema.Payments.Insert(ctx, a.store, c.payments) })
+	writes.Go(func() error { return schema.Findings.Insert(ctx, a.store, c.findings) })
+	writes.Go(func() error { return schema.Refunds.Insert(ctx, a.store, c.refunds) })
+	writes.Go(func() error { return schema.Links.Insert(ctx, a.store, c.links) })
+	writes.Go(func() error { return schema.Questions.Insert(ctx, a.store, j.questions) })
 	// Whether they are there is not known, so that these are written each time; again is no second row.
-	writes.Go(func() error { return schema.Neighbours.Insert(ctx, a.store, neighbourRows(cases, &a.cfg.Rules)) })
-	writes.Go(func() error { return schema.Waiting.Insert(ctx, a.store, waits(cases)) })
-	return len(payments), writes.Wait()
+	writes.Go(func() error { return schema.Neighbours.Insert(ctx, a.store, neighbourRows(j.cases, &a.cfg.Rules)) })
+	writes.Go(func() error { return schema.Waiting.Insert(ctx, a.store, waits(j.cases)) })
+	return writes.Wait()
 }
 
 func changedPayments(was []schema.Payment, s *scope, cases []match.Case, version func(schema.Key) schema.Version) (changed []schema.Payment) {
@@ -60,16 +75,19 @@ func changedPayments(was []schema.Payment, s *scope, cases []match.Case, version
 	return changed
 }
 
+// findingID is what makes a finding the same finding.
+type findingID struct {
+	key         schema.Key
+	rule, other string
+}
+
+func idOfFinding(f *schema.Finding) findingID { return findingID{f.Key, f.Rule, f.Other} }
+
 func changedFindings(was []schema.Finding, s *scope, found []schema.Finding, version func(schema.Key) schema.Version) (changed []schema.Finding) {
-	type identity struct {
-		key         schema.Key
-		rule, other string
-	}
-	id := func(f *schema.Finding) identity { return identity{f.Key, f.Rule, f.Other} }
-	known := newest(was, id, func(f *schema.Finding) (*schema.Version, bool) { return &f.Version, f.Deleted })
+	known := newest(was, idOfFinding, func(f *schema.Finding) (*schema.Version, bool) { return &f.Version, f.Deleted })
 	for _, f := range found {
-		was, ok := known[id(&f)]
-		delete(known, id(&f))
+		was, ok := known[idOfFinding(&f)]
+		delete(known, idOfFinding(&f))
 		f.Version = was.row.Version
 		if ok && !was.unsure && f == was.row {
 			continue
@@ -87,17 +105,20 @@ func changedFindings(was []schema.Finding, s *scope, found []schema.Finding, ver
 	return changed
 }
 
+// refundID is the Transfer, and the payment that it gives back.
+type refundID struct {
+	key         schema.Key
+	transaction schema.Hash
+	index       uint32
+}
+
+func idOfRefund(r *schema.Refund) refundID { return refundID{r.Key, r.Transaction, r.LogIndex} }
+
 func changedRefunds(was []schema.Refund, s *scope, refunds []schema.Refund, version func(schema.Key) schema.Version) (changed []schema.Refund) {
-	type identity struct {
-		key         schema.Key
-		transaction schema.Hash
-		index       uint32
-	}
-	id := func(r *schema.Refund) identity { return identity{r.Key, r.Transaction, r.LogIndex} }
-	known := newest(was, id, func(r *schema.Refund) (*schema.Version, bool) { return &r.Version, r.Deleted })
+	known := newest(was, idOfRefund, func(r *schema.Refund) (*schema.Version, bool) { return &r.Version, r.Deleted })
 	for _, r := range refunds {
-		was, ok := known[id(&r)]
-		delete(known, id(&r))
+		was, ok := known[idOfRefund(&r)]
+		delete(known, idOfRefund(&r))
 		r.Version = was.row.Version
 		if ok && !was.unsure && r == was.row {
 			continue

@@ -43,7 +43,7 @@ func (c *commands) root() *cobra.Command {
 	root.SetErr(c.err)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		c.runCommand(), c.demoCommand(), c.ingestCommand(), c.reconcileCommand(),
+		c.runCommand(), c.demoCommand(), c.ingestCommand(), c.reconcileCommand(), c.rebuildCommand(),
 		c.reportCommand(), c.refundsCommand(), c.resolveCommand(), c.explainCommand(), c.exportCommand(), c.verifyCommand(),
 		c.rulesCommand(), c.migrateCommand(), c.engineCommand(), c.configCommand(), c.versionCommand(),
 	)

@@ -61,11 +61,16 @@ func (c *commands) runCommand() *cobra.Command {
 }
 
 func (c *commands) reconcileCommand() *cobra.Command {
-	return c.configured(&cobra.Command{
+	var dryRun bool
+	var first int
+	cmd := c.configured(&cobra.Command{
 		Use:   "reconcile",
 		Short: "Judge now what is new or undecided",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			if dryRun {
+				return c.wouldChange(cmd, first)
+			}
 			ctx := cmd.Context()
 			o, err := c.open(ctx)
 			if err != nil {
@@ -90,6 +95,9 @@ func (c *commands) reconcileCommand() *cobra.Command {
 			return nil
 		},
 	})
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "judge everything again, show what that would change, and write nothing")
+	cmd.Flags().IntVar(&first, "first", 10, "with --dry-run, show so many of the payments that differ")
+	return cmd
 }
 
 func swept(s reconcile.Summary) string {
