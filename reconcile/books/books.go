@@ -1,5 +1,5 @@
 // Package books reads what was judged and writes it for people and for other programs: the report of a period, the story of one
-// payment, the export of all.
+// payment, the export of all, and the refund list. What people decided about exceptions (package resolve) is read here too.
 //
 // Nothing is decided here. Numbers come from payments and findings, which the audit replaces whole, and are added up by ClickHouse in
 // integers; a token's decimals are applied where a person reads the amount and nowhere before. What is read says as of which point it
