@@ -72,8 +72,9 @@ func (w *world) answers(paid sdk.Paid) []answered {
 	return all
 }
 
-// delivered adds to a label what the press's access log says: another record of the settlement for each answer that holds one, and what was served.
-func (p *payment) delivered(answers []answered) {
+// delivered adds to a label what the press's access log says: what was served, and another record of the settlement for each answer that holds one, unless
+// the server's hook tells the same in the same millisecond, which is one record in two logs.
+func (p *payment) delivered(answers []answered, hooks []line) {
 	if len(answers) == 0 {
 		return
 	}
@@ -83,7 +84,8 @@ func (p *payment) delivered(answers []answered) {
 		p.Delivered = string(schema.DeliveredServed)
 	}
 	for _, a := range answers {
-		if a.Response+a.ResponseV1 != "" {
+		told := slices.ContainsFunc(hooks, func(l line) bool { return l.Hook == "onAfterSettle" && l.TS.UnixMilli() == a.TS.UnixMilli() })
+		if a.Response+a.ResponseV1 != "" && !told {
 			p.Claims++
 		}
 	}

@@ -481,7 +481,7 @@ func (w *world) label(l want) label {
 		}
 		p.Resource, p.Provenance = w.stack.Server+l.path, l.from
 	}
-	p.delivered(answers)
+	p.delivered(answers, of(t, a, w.stack.ServerLog()))
 	for i := range l.findings {
 		if !slices.Contains(p.Findings, l.findings[i].Rule) {
 			p.Findings = append(p.Findings, l.findings[i].Rule)
