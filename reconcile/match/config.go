@@ -9,7 +9,7 @@ import (
 )
 
 // RuleVersion is stored with each verdict; it rises when a rule changes what equal evidence is called.
-const RuleVersion = 1
+const RuleVersion = 2
 
 // Config is what the audit must be told: which chains and tokens are followed, what is ours, and the rules' times.
 type Config struct {
