@@ -105,7 +105,7 @@ func (a *Auditor) windows(ctx context.Context) (int, error) {
 // window runs one rule over one chain. Its memory is bounded: a long history is grouped and joined by way of the disk.
 func (a *Auditor) window(ctx context.Context, rule findings.Rule, chain uint64, final schema.BlockRef) (found []schema.Finding, err error) {
 	ctx = clickhouse.Context(ctx, clickhouse.WithParameters(findings.WindowParameters(chain, final, &a.cfg.Thresholds)),
-		clickhouse.WithSettings(clickhouse.Settings{"max_bytes_before_external_group_by": 256 << 20, "max_bytes_before_external_sort": 256 << 20, "enable_materialized_cte": 1}))
+		clickhouse.WithSettings(clickhouse.Settings{"max_bytes_before_external_group_by": 256 << 20, "max_bytes_before_external_sort": 256 << 20}))
 	rows, err := a.store.Conn().Query(ctx, rule.Query)
 	if err != nil {
 		return nil, err

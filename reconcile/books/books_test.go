@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/holiman/uint256"
 
 	"x402audit/reconcile"
 	"x402audit/reconcile/match"
@@ -264,6 +265,10 @@ func write(t *testing.T, store *schema.Store, r *rows, c schema.Cursor) {
 		schema.Findings.Insert(ctx, store, r.findings),
 		schema.Rejects.Insert(ctx, store, []schema.Reject{{Position: schema.Position{Source: "settlements.jsonl", File: "settlements.jsonl", Offset: 9, Line: 11}, Reason: "malformed_json", Detail: "no JSON object"}}),
 		schema.Incidents.Insert(ctx, store, []schema.Incident{{Kind: "log_gap", Subject: "settlements.jsonl", Detail: "no record since 2026-11-18 09:46:41", Count: 2, Seq: 1}}),
+		schema.Reorgs.Insert(ctx, store, []schema.Reorg{
+			{ChainID: 8453, ForkNumber: 90, OldHash: schema.Hash{1}, NewHash: schema.Hash{2}, Depth: 3, Settlements: 2, Amount: *uint256.NewInt(30_000), SeenAtHead: 92},
+			{ChainID: 8453, ForkNumber: 95, OldHash: schema.Hash{3}, NewHash: schema.Hash{4}, Depth: 1, Settlements: 1, Amount: *uint256.NewInt(5_000), SeenAtHead: 95},
+		}),
 		schema.Cursors.Insert(ctx, store, []schema.Cursor{c}),
 	} {
 		if err != nil {

@@ -10,7 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holiman/uint256"
 	"x402audit/reconcile/findings"
+
 	"x402audit/reconcile/match"
 	"x402audit/schema"
 )
@@ -39,6 +41,7 @@ type Report struct {
 	Facilitators []FacilitatorLine `json:"facilitators"`
 	NotAudited   []NotAuditedLine  `json:"not_audited"`
 	Rejects      []RejectLine      `json:"rejects"`   // of all logs, whatever the period: a line that was not understood has no time
+	Reorgs       []ReorgLine       `json:"reorgs"`    // whatever the period
 	Incidents    []IncidentLine    `json:"incidents"` // of operation, whatever the period
 }
 
@@ -163,6 +166,17 @@ type RejectLine struct {
 	Lines  uint64 `json:"lines"`
 }
 
+// ReorgLine is what reorganizations of one chain took back. What was included again counts here all the same.
+type ReorgLine struct {
+	Chain       string        `json:"chain"`
+	ChainID     uint64        `json:"chain_id"`
+	Reorgs      uint64        `json:"reorgs"`
+	Deepest     uint64        `json:"deepest"` // blocks replaced at once
+	Blocks      uint64        `json:"blocks"`
+	Settlements uint64        `json:"settlements"`
+	Amount      schema.Amount `json:"amount"` // of these settlements, atomic units of all followed tokens added up
+}
+
 // IncidentLine is a fault of operation.
 type IncidentLine struct {
 	Kind    string `json:"kind"`
@@ -182,7 +196,7 @@ func (b *Books) Report(ctx context.Context, period Period) (*Report, error) {
 		if !period.To.IsZero() {
 			r.To = seconds(period.To.Unix())
 		}
-		for _, read := range []func(context.Context, *Report, Period) error{b.payments, b.findings, b.problems, b.relayers, b.notAudited, b.rejects, b.incidents} {
+		for _, read := range []func(context.Context, *Report, Period) error{b.payments, b.findings, b.problems, b.relayers, b.notAudited, b.rejects, b.reorgs, b.incidents} {
 			if err := read(ctx, r, period); err != nil {
 				return err
 			}
@@ -544,6 +558,23 @@ func (b *Books) rejects(ctx context.Context, r *Report, _ Period) error {
 	})
 	if err != nil {
 		return fmt.Errorf("reading rejects: %w", err)
+	}
+	return nil
+}
+
+func (b *Books) reorgs(ctx context.Context, r *Report, _ Period) error {
+	r.Reorgs = []ReorgLine{}
+	err := schema.Reorgs.Each(ctx, b.store, "FINAL ORDER BY chain_id", nil, func(g *schema.Reorg) error {
+		if n := len(r.Reorgs); n == 0 || r.Reorgs[n-1].ChainID != g.ChainID {
+			r.Reorgs = append(r.Reorgs, ReorgLine{Chain: b.chainName(g.ChainID), ChainID: g.ChainID, Amount: schema.Of(uint256.Int{})})
+		}
+		l := &r.Reorgs[len(r.Reorgs)-1]
+		l.Reorgs, l.Deepest, l.Blocks, l.Settlements = l.Reorgs+1, max(l.Deepest, g.Depth), l.Blocks+g.Depth, l.Settlements+g.Settlements
+		l.Amount.Units.Add(&l.Amount.Units, &g.Amount)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("reading reorganizations: %w", err)
 	}
 	return nil
 }

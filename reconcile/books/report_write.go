@@ -116,6 +116,13 @@ func (r *Report) table(w io.Writer) error {
 		}
 		p.end("")
 	}
+	if len(r.Reorgs) > 0 {
+		p.section("Reorganizations", "what they took back, whatever the period; what was included again counts all the same", "chain", "#reorgs", "#deepest", "#blocks", "#settlements", "#atomic units")
+		for _, l := range r.Reorgs {
+			p.row(l.Chain, l.Reorgs, l.Deepest, l.Blocks, l.Settlements, l.Amount.Units.Dec())
+		}
+		p.end("")
+	}
 	if len(r.Incidents) > 0 {
 		p.section("Incidents", "of operation, whatever the period", "kind", "subject", "#count", "detail")
 		for _, l := range r.Incidents {
@@ -355,6 +362,15 @@ func (r *Report) csv(w io.Writer) error {
 	}
 	for _, l := range r.Rejects {
 		plain("rejects", l.Reason, l.Source, "lines", strconv.FormatUint(l.Lines, 10))
+	}
+	for _, l := range r.Reorgs {
+		for _, figure := range []struct {
+			name  string
+			value uint64
+		}{{"reorgs", l.Reorgs}, {"deepest", l.Deepest}, {"blocks", l.Blocks}, {"settlements", l.Settlements}} {
+			plain("reorgs", l.Chain, "", figure.name, strconv.FormatUint(figure.value, 10))
+		}
+		plain("reorgs", l.Chain, "", "amount", l.Amount.Units.Dec())
 	}
 	for _, l := range r.Incidents {
 		plain("incidents", l.Kind, l.Subject, "count", strconv.FormatUint(l.Count, 10))

@@ -1,5 +1,5 @@
 -- A payTo's final revenue of one whole day (UTC, chain time), by payer. Own money is left out: it says so itself.
-WITH of_payer AS MATERIALIZED
+WITH of_payer AS
 (
     SELECT token, pay_to, authorizer, toDate(settled_at, 'UTC') AS day, count() AS payments, sum(assumeNotNull(gross)) AS total,
            min(tuple(settled_at, block_number, log_index, method, nonce)) AS anchor
