@@ -185,7 +185,7 @@ func (b *bench) exported() string {
 	for line := range strings.Lines(out.String()) {
 		fields := map[string]any{}
 		must(b.t, json.Unmarshal([]byte(line), &fields))
-		for _, own := range []string{"transaction", "claim_transaction", "block_number", "first_seen", "settled_at"} {
+		for _, own := range []string{"transaction", "claim_transaction", "block_number", "first_seen", "settled_at", "exception_age_seconds"} {
 			delete(fields, own)
 		}
 		text, err := json.MarshalIndent(fields, "", " ")
