@@ -53,7 +53,11 @@ FROM
            concat(toString(f.chain_id), ':0x', lower(hex(f.token)), ':', f.method, ':0x', lower(hex(f.authorizer)), ':0x', lower(hex(f.nonce))) AS payment_id, f.nonce AS nonce,
            toUInt64(bitAnd(greatest(f.version, p.version), toUInt128('18446744073709551615'))) AS evidence
     FROM findings AS f FINAL
-    LEFT JOIN (SELECT * FROM payments FINAL) AS p USING (pid, chain_id, token, method, authorizer, nonce)
+    LEFT JOIN
+    (
+        SELECT pid, chain_id, token, method, authorizer, nonce, decimals, facilitator, resource, pay_to, error_class, settled_at, first_seen, version
+        FROM payments FINAL WHERE pid IN (SELECT pid FROM findings)
+    ) AS p USING (pid, chain_id, token, method, authorizer, nonce)
     UNION ALL
     SELECT 'exception', verdict, detail, '', chain_id, token, decimals, facilitator, resource, pay_to, error_class,
            multiIf(verdict = 'amount_mismatch' AND claimed IS NOT NULL AND gross IS NOT NULL, toUInt256(greatest(gross, claimed) - least(gross, claimed)), gross IS NOT NULL, gross, claimed),

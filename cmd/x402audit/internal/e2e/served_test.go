@@ -84,7 +84,9 @@ func (p *payment) delivered(answers []answered, hooks []line) {
 		p.Delivered = string(schema.DeliveredServed)
 	}
 	for _, a := range answers {
-		told := slices.ContainsFunc(hooks, func(l line) bool { return l.Hook == "onAfterSettle" && l.TS.UnixMilli() == a.TS.UnixMilli() })
+		told := slices.ContainsFunc(hooks, func(l line) bool {
+			return (l.Hook == "onAfterSettle" || l.Hook == "onSettleFailure") && l.TS.UnixMilli() == a.TS.UnixMilli()
+		})
 		if a.Response+a.ResponseV1 != "" && !told {
 			p.Claims++
 		}
