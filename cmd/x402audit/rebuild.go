@@ -19,7 +19,7 @@ func (c *commands) rebuildCommand() *cobra.Command {
 		Use:   "rebuild",
 		Short: "Make everything that is derived again from evidence, and say what differs",
 		Long: "Judge every payment again from evidence and replace what is derived: payments, links, findings, refunds and what they are found by.\n" +
-			"Evidence, resolutions and closes are not touched. It can be stopped anywhere and done again, and a worker may run meanwhile.",
+			"Evidence, resolutions and closes are not touched. It can be stopped anywhere and done again. It is best done while no worker runs, and says when one swept meanwhile: do it again then.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			ctx := cmd.Context()
