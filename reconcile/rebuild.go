@@ -63,8 +63,8 @@ type FieldDifference struct{ Name, Was, Is string }
 var ErrNewerRules = errors.New("what is stored was judged by newer rules than this program has: rebuild with the newer program")
 
 // Rebuild judges every payment again from evidence, as everything is known now, and replaces what was derived: payments, findings, refunds and links. Evidence and records
-// are not touched. It goes from stretch to stretch, each loaded, judged and written whole, so that it can end anywhere and be done again; a worker may go on meanwhile, for
-// of two rows the one that saw more stays. first bounds Rebuilt.First.
+// are not touched. It goes from stretch to stretch, each loaded, judged and written whole, so that it can end anywhere and be done again. A worker that
+// sweeps meanwhile and finds a row as it was leaves the row's version, and this may then replace it from less evidence: Swept says that it has to be done again. first bounds Rebuilt.First.
 func (a *Auditor) Rebuild(ctx context.Context, first int) (*Rebuilt, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
