@@ -175,7 +175,7 @@ func (b *bench) once() {
 	must(b.t, err)
 }
 
-// exported is the export without what is a chain's own: blocks, transactions and times.
+// exported is the export without what is a chain's own: blocks, transactions, places in a block and times.
 func (b *bench) exported() string {
 	b.t.Helper()
 	var out bytes.Buffer
@@ -185,7 +185,7 @@ func (b *bench) exported() string {
 	for line := range strings.Lines(out.String()) {
 		fields := map[string]any{}
 		must(b.t, json.Unmarshal([]byte(line), &fields))
-		for _, own := range []string{"transaction", "claim_transaction", "block_number", "first_seen", "settled_at", "exception_age_seconds"} {
+		for _, own := range []string{"transaction", "claim_transaction", "block_number", "log_index", "first_seen", "settled_at", "exception_age_seconds"} {
 			delete(fields, own)
 		}
 		text, err := json.MarshalIndent(fields, "", " ")
