@@ -55,6 +55,9 @@ func TestExitCodes(t *testing.T) {
 	f(2, "", "--from is not before --to", "report", "-c", valid, "--from", "2026-12-01", "--to", "2026-11-01")
 	f(2, "", `--format: "xml" is none of table, json, csv`, "report", "-c", valid, "--format", "xml")
 	f(2, "", `invalid argument "abc" for "--from"`, "verify", "--from", "abc")
+	f(2, "", "grafana.url is missing", "dashboards", "push", "-c", valid)
+	f(1, "", "Grafana at http://127.0.0.1:9 cannot be reached", "dashboards", "push", "-c", file("grafana.yaml", good+"grafana: {url: \"http://127.0.0.1:9\", token: s3cret-s3cret-s3cret}\n"))
+	f(0, "written to "+dir, "", "dashboards", "render", dir)
 	f(2, "", `invalid argument "claims"`, "export", "claims", "-c", valid)
 
 	f(1, "", "connecting to ClickHouse at 127.0.0.1:9", "report", "-c", valid)

@@ -32,6 +32,7 @@ func defaults() *Config {
 		}},
 		Receive:  receiveDefaults(),
 		Read:     Read{Listen: ListenOff},
+		Grafana:  grafanaDefaults(),
 		Schedule: Schedule{Reconcile: "@every 10s", Windows: "@every 10m"},
 		HTTP:     HTTP{Listen: "127.0.0.1:9402"},
 		Log:      Logging{Level: "info", Format: "auto"},
@@ -55,6 +56,7 @@ func (t *tree) complete(c *Config) {
 	t.schedule("schedule.reconcile", c.Schedule.Reconcile)
 	t.schedule("schedule.windows", c.Schedule.Windows)
 	t.listen("http.listen", c.HTTP.Listen, "127.0.0.1:9402")
+	t.grafana(c)
 	t.oneOf("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	t.oneOf("log.format", c.Log.Format, "auto", "text", "json")
 }

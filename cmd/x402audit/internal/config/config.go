@@ -43,6 +43,7 @@ type Config struct {
 	Auditing     Auditing      `yaml:"audit"`
 	Schedule     Schedule      `yaml:"schedule"`
 	HTTP         HTTP          `yaml:"http"`
+	Grafana      Grafana       `yaml:"grafana"`
 	Log          Logging       `yaml:"log"`
 
 	dir string // relative paths start here
@@ -151,6 +152,8 @@ type Thresholds struct {
 type Schedule struct {
 	Reconcile string `yaml:"reconcile"`
 	Windows   string `yaml:"windows"` // when the rules over windows of final evidence look again
+
+	Dashboards string `yaml:"dashboards"` // when dashboards and alerts are pushed to Grafana; empty: not by the worker
 }
 
 // HTTP is where metrics and health are served; "off" serves nothing.

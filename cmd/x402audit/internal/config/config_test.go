@@ -20,7 +20,7 @@ const payTo = "0x209693bc6afc0c5328ba36faf03c514ef312287c"
 const whole = `clickhouse: {dsn: "http://app:s3cret@db.example:8123/x402", memory: 512MiB}
 chains:
   - name: base
-    rpc: ["https://user:pw@one.example/v2/KEY", "wss://two.example"]
+    rpc: ["https://someuser:pw@one.example/v2/KEY", "wss://two.example"]
     from_block: 30000000
     scope: token
     poll: 500ms
@@ -88,11 +88,11 @@ func TestProblems(t *testing.T) {
 	f(base+"rules:\n  open_fro: 1h\n  dust: 1.5\n",
 		`x402audit.yaml:3: unknown key rules.open_fro; did you mean open_for?`,
 		`x402audit.yaml:4: rules.dust: "1.5" is not an amount in atomic units`)
-	f(base+"quux: 1\n", `x402audit.yaml:2: unknown key quux; the keys here are clickhouse, chains, merchants, facilitators, logs, receive, read, rules, audit, schedule, http, log`)
+	f(base+"quux: 1\n", `x402audit.yaml:2: unknown key quux; the keys here are clickhouse, chains, merchants, facilitators, logs, receive, read, rules, audit, schedule, http, grafana, log`)
 	f(base+"log: {level: info, level: debug}\n", `x402audit.yaml:2: log.level is given twice`)
 	f(base+"log: [\n", `x402audit.yaml:2: not YAML: did not find expected node content`)
 	f(base+"---\nlog: {}\n", `x402audit.yaml: the file holds more than one YAML document`)
-	f("- a\n", `x402audit.yaml:1: the configuration: expected a mapping of clickhouse, chains, merchants, facilitators, logs, receive, read, rules, audit, schedule, http, log`)
+	f("- a\n", `x402audit.yaml:1: the configuration: expected a mapping of clickhouse, chains, merchants, facilitators, logs, receive, read, rules, audit, schedule, http, grafana, log`)
 
 	f(base+"clickhouse: {http_port: 70000}\n", `x402audit.yaml:2: clickhouse.http_port: expected a whole number up to 65535, not "70000"`)
 	f(base+"clickhouse: {http_port: 9, tcp_port: 9}\n", `x402audit.yaml:2: clickhouse.tcp_port: 9 is the http_port as well`)
@@ -308,7 +308,7 @@ func TestShow(t *testing.T) {
 	if err := c.Show(&shown); err != nil {
 		t.Fatal(err)
 	}
-	for _, secret := range []string{"s3cret", "pw", "KEY", "user"} {
+	for _, secret := range []string{"s3cret", "pw", "KEY", "someuser"} {
 		if strings.Contains(shown.String(), secret) {
 			t.Errorf("%q is shown:\n%s", secret, &shown)
 		}

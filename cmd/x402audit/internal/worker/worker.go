@@ -107,6 +107,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	group.Go(func() error { return w.ingest.Run(ctx, w.changed) })
 	group.Go(func() error { return w.sweeps(ctx) })
+	if grafana, ok := w.cfg.Dashboards(); ok && w.cfg.Schedule.Dashboards != "" {
+		group.Go(func() error { return w.pushes(ctx, grafana) })
+	}
 	if e := w.store.Engine(); e != nil {
 		group.Go(func() error {
 			select {
