@@ -72,7 +72,7 @@ func (j *judge) deliver() {
 			continue
 		}
 		if k, ok := j.paidWith(d); ok {
-			n := j.payments.number(k)
+			n := j.payments.number(&k)
 			j.deliveries[n] = append(j.deliveries[n], d)
 		}
 	}

@@ -103,6 +103,7 @@ func (j *judge) windowEnd(c *Claim) int64 {
 
 // unclaimed holds for a settlement that no claim of any role has.
 func (j *judge) unclaimed(s *schema.Settlement) bool {
-	n := j.payments.number(s.Key())
+	k := s.Key()
+	n := j.payments.number(&k)
 	return len(j.keyed.at(n)) == 0 && len(j.tied[n]) == 0
 }

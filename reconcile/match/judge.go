@@ -47,8 +47,9 @@ type judge struct {
 	cancellations map[schema.Key]*schema.Cancellation
 	deliveries    map[int32][]*Delivery                 // in the order of time
 	inTransaction map[place][]*schema.Settlement        // of the transactions that are named by records without a key and by claims without a settlement
-	calls         numbers[place]                        // transactions whose receipts are known
-	receipts      []*schema.Transaction                 // by their number
+	calls         numbers[place]                        // transactions whose receipts are known, or which are named by the records that inTransaction is for
+	receipts      []*schema.Transaction                 // by their number, nil where they are not known
+	sent          []*schema.Transaction                 // receipts of the settlements, in their order on the shelf
 	invalidations map[schema.Key][]*schema.Cancellation // of Permit2, by word of nonces
 	witnesses     map[schema.Key][]*schema.Witness
 	unknownTx     map[place]int64 // time of the latest final block at which a node did not know the transaction
@@ -60,7 +61,7 @@ type judge struct {
 func Judge(ev *Evidence, cfg *Config) Result {
 	j := &judge{
 		ev: ev, cfg: cfg, signers: newSigners(cfg.Facilitators),
-		payments:      newNumbers[schema.Key](max(len(ev.Settlements), len(ev.Claims)/2)),
+		payments:      newNumbers(max(len(ev.Settlements), len(ev.Claims)/2)*17/16, hashKey),
 		tied:          map[int32][]*Claim{},
 		rungs:         map[*Claim]schema.Rung{},
 		candidates:    map[schema.Key]bool{},
@@ -70,8 +71,6 @@ func Judge(ev *Evidence, cfg *Config) Result {
 		invalidations: map[schema.Key][]*schema.Cancellation{},
 		deliveries:    map[int32][]*Delivery{},
 		inTransaction: map[place][]*schema.Settlement{},
-		calls:         newNumbers[place](len(ev.Transactions)),
-		receipts:      make([]*schema.Transaction, 0, len(ev.Transactions)),
 		witnesses:     map[schema.Key][]*schema.Witness{},
 		unknownTx:     map[place]int64{},
 		receiptRead:   map[place]bool{},
@@ -125,12 +124,12 @@ func ranks(keys []schema.Key) []int32 {
 		n            int32
 		payer, nonce uint64
 	}
-	markets := newNumbers[schema.Key](0)
+	markets := newNumbers(0, hashKey)
 	spines := make([]spine, len(keys))
 	for i := range keys {
 		k := &keys[i]
 		spines[i] = spine{
-			markets.number(schema.Key{ChainID: k.ChainID, Token: k.Token, Method: k.Method}), int32(i),
+			markets.number(&schema.Key{ChainID: k.ChainID, Token: k.Token, Method: k.Method}), int32(i),
 			binary.BigEndian.Uint64(k.Authorizer[:]), binary.BigEndian.Uint64(k.Nonce[:]),
 		}
 	}
@@ -166,7 +165,7 @@ func (j *judge) layOutClaims() {
 			continue // kept and counted as not audited, not judged
 		}
 		if c.Keyed {
-			keyed, of = append(keyed, c), append(of, j.payments.number(c.Key))
+			keyed, of = append(keyed, c), append(of, j.payments.number(&c.Key))
 		} else {
 			j.keyless = append(j.keyless, c)
 		}
@@ -191,7 +190,8 @@ func (j *judge) layOutChain() {
 	canonical = append(canonical, j.plainPayments(canonical)...)
 	of := make([]int32, len(canonical))
 	for i, s := range canonical {
-		of[i] = j.payments.number(s.Key())
+		k := s.Key()
+		of[i] = j.payments.number(&k)
 	}
 	j.settlements = newShelf(len(j.payments.keys), of, canonical)
 	for n := range j.settlements.ends {
@@ -200,7 +200,7 @@ func (j *judge) layOutChain() {
 		}
 	}
 	for k := range j.dead {
-		j.payments.number(k)
+		j.payments.number(&k)
 	}
 	for i := range j.ev.Cancellations {
 		if c := &j.ev.Cancellations[i]; j.ev.Canonical[c.BlockHash] {
@@ -230,41 +230,63 @@ func (j *judge) layOutChain() {
 
 // layOutTransactions finds out what is known of transactions. Settlements are listed by transaction only where some claim or delivery will ask for them.
 func (j *judge) layOutTransactions() {
+	room := len(j.ev.Transactions) + len(j.keyless) + len(j.ev.Transactions)/16
+	j.calls, j.receipts = newNumbers(room, hashPlace), make([]*schema.Transaction, 0, room)
 	for i := range j.ev.Transactions {
 		t := &j.ev.Transactions[i]
 		canonical, known := j.ev.Canonical[t.BlockHash]
 		if canonical || !known && t.BlockNumber <= j.ev.AsOf.Heads[t.ChainID].Final.Number {
-			if n := j.calls.number(place{t.ChainID, t.Hash}); int(n) == len(j.receipts) {
-				j.receipts = append(j.receipts, t)
-			} else {
-				j.receipts[n] = t
-			}
+			j.receipts[j.called(place{t.ChainID, t.Hash})] = t
 		}
 	}
-	named := map[place]bool{}
+	named := make([]bool, len(j.receipts), room)
+	name := func(p place) {
+		if p.tx == (schema.Hash{}) {
+			return
+		}
+		n := j.called(p)
+		if int(n) == len(named) {
+			named = append(named, false)
+		}
+		named[n] = true
+	}
 	for _, c := range j.keyless {
-		named[place{c.Key.ChainID, c.Transaction}] = true
+		name(place{c.Key.ChainID, c.Transaction})
 	}
 	for n := range j.keyed.ends {
 		if len(j.settlements.at(int32(n))) == 0 {
 			for _, c := range j.keyed.at(int32(n)) {
-				named[place{c.Key.ChainID, c.Transaction}] = true
+				name(place{c.Key.ChainID, c.Transaction})
 			}
 		}
 	}
 	for i := range j.ev.Deliveries {
 		if d := &j.ev.Deliveries[i]; !d.Keyed {
-			named[place{d.Key.ChainID, d.Transaction}] = true
+			name(place{d.Key.ChainID, d.Transaction})
 		}
 	}
-	for _, s := range j.settlements.records {
-		if p := (place{s.ChainID, s.Transaction}); named[p] {
-			j.inTransaction[p] = append(j.inTransaction[p], s)
+	j.sent = make([]*schema.Transaction, len(j.settlements.records))
+	for i, s := range j.settlements.records {
+		p := place{s.ChainID, s.Transaction}
+		if n, met := j.calls.find(&p); met {
+			j.sent[i] = j.receipts[n]
+			if named[n] {
+				j.inTransaction[p] = append(j.inTransaction[p], s)
+			}
 		}
 	}
 	for _, ss := range j.inTransaction {
 		slices.SortFunc(ss, byLog)
 	}
+}
+
+// called is the number of a transaction.
+func (j *judge) called(p place) int32 {
+	n := j.calls.number(&p)
+	if int(n) == len(j.receipts) {
+		j.receipts = append(j.receipts, nil)
+	}
+	return n
 }
 
 // claims lists what was said of a payment, one claim a record, in the order of time.
@@ -287,7 +309,7 @@ func (j *judge) rung(c *Claim) schema.Rung {
 
 // transaction is the canonical transaction of that hash, nil where it was not read.
 func (j *judge) transaction(p place) *schema.Transaction {
-	if n, read := j.calls.find(p); read {
+	if n, read := j.calls.find(&p); read {
 		return j.receipts[n]
 	}
 	return nil

@@ -85,14 +85,15 @@ func (j *judge) fitting(c *Claim, plain bool) (fit, free []*schema.Settlement) {
 
 // taken holds when a claim of that role has the settlement already: one that states its key, or one that climbed before.
 func (j *judge) taken(s *schema.Settlement, by schema.Role) bool {
-	n := j.payments.number(s.Key())
+	k := s.Key()
+	n := j.payments.number(&k)
 	inRole := func(c *Claim) bool { return c.Role == by }
 	return slices.ContainsFunc(j.keyed.at(n), inRole) || slices.ContainsFunc(j.tied[n], inRole)
 }
 
 // tie brings a keyless claim to a payment.
 func (j *judge) tie(c *Claim, k schema.Key, rung schema.Rung) {
-	n := j.payments.number(k)
+	n := j.payments.number(&k)
 	j.tied[n], j.rungs[c] = append(j.tied[n], c), rung
 }
 

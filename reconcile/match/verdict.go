@@ -42,7 +42,7 @@ func (j *judge) judge(n int32, c *Case) (ok bool) {
 
 	if ss := j.settlements.at(n); len(ss) > 0 {
 		c.Settlement = ss[0]
-		c.Transaction = j.transaction(place{k.ChainID, c.Settlement.Transaction})
+		c.Transaction = j.sent[j.settlements.begin(n)]
 		if isPlain(c.Settlement) && len(c.Claims) == 0 {
 			return false
 		}
