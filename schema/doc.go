@@ -7,5 +7,20 @@
 // Operation tables (cursors, coverage, touched, questions, reorgs, incidents) say how far everybody has come; touched names the keys
 // that new evidence concerns and is written after that evidence, so a reader that follows it misses nothing.
 //
+// Books are what people read all day; the names are API and each column has a comment in the database:
+//
+//	revenue_hours, revenue_days, revenue_months   revenue by token, facilitator, payTo, resource, provenance, finality and organic: payments, gross, net, fees,
+//	                                              refunds, unlogged, off-chain apart; served, paid and leaked; payers as states (uniqExactMerge)
+//	revenue_between(since=, until=)               the same over any time: whole months and days where they lie within, hours for the rest, each once
+//	prices_hours, prices_days, unit_prices        how often which amount was paid; the price of a resource by day, and its drift
+//	price_distribution, payer_distribution        payments by amount, payers by how often they pay; payers_months has each payer
+//	exceptions_open                               open exceptions by verdict, reason and age; exceptions lists them one by one
+//	facilitator_scorecard(since=, until=)         facilitators side by side; facilitators_hours and facilitators_days are what it adds up
+//	index_health, rejects_by_reason               how far the index is, what it covers, reorganizations; lines that were not understood
+//	restatements                                  figures of whole hours that late evidence moved: which, from what, to what, why
+//
+// They are views of tables book_…, in which an hour, day or month of a chain is one row that is replaced whole (0016_books.sql). Hours are counted from
+// payments_by_hour, a copy of payments in the order of hours; days and months, once they are whole, from hours and days. Sums are exact atomic units.
+//
 // A row type, its table and its columns stand in evidence.go, derived.go, operation.go and tables.go; the SQL in migrations.
 package schema

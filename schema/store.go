@@ -116,6 +116,11 @@ func readerGrants(database string) []string {
 		Touches.Name, Questions.Name, Reorgs.Name, Incidents.Name, Neighbours.Name, Waiting.Name, "schema_migrations",
 		Payouts.Name, Refunds.Name, Resolutions.Name, "resolutions_in_force",
 		"exceptions", "revenue", "verdicts", "own_payments", "causes", "problems",
+		"payments_by_hour", "payment_hours", "inorganic_by_hour", "book_marks", "restatements",
+		"book_revenue_hours", "book_revenue_days", "book_revenue_months", "book_prices_hours", "book_prices_days", "book_facilitators_hours", "book_facilitators_days",
+		"book_exceptions_hours", "book_payers_days", "book_payers_months",
+		"revenue_hours", "revenue_days", "revenue_months", "revenue_between", "prices_hours", "prices_days", "unit_prices", "price_distribution",
+		"facilitators_hours", "facilitators_days", "facilitator_scorecard", "exceptions_open", "payers_months", "payer_distribution", "index_health", "rejects_by_reason",
 	} {
 		grants = append(grants, "GRANT SELECT ON "+database+"."+table)
 	}
