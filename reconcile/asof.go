@@ -38,13 +38,14 @@ func (a *Auditor) heads(ctx context.Context) (map[uint64]schema.Head, error) {
 	return heads, reads.Wait()
 }
 
-// asOf completes the point at which this sweep judges. It is read before the evidence, so that it claims nothing that is not stored; what is stored
-// later is for the next sweep, even when this one already sees it.
-func (a *Auditor) asOf(ctx context.Context, heads map[uint64]schema.Head, writers map[string]uint64) (match.AsOf, error) {
-	asof := match.AsOf{Heads: heads, CoveredSince: map[uint64]int64{}, CoveredFrom: map[uint64]uint64{}}
-	for _, seq := range writers {
-		asof.Evidence += seq
+// asOf reads the point at which this sweep judges. It is read before the evidence, so that it claims nothing that is not stored; what is stored
+// later is for the next sweep, even when this one already sees it. How much evidence it counts is the caller's to say (counting).
+func (a *Auditor) asOf(ctx context.Context) (match.AsOf, error) {
+	heads, err := a.heads(ctx)
+	if err != nil {
+		return match.AsOf{}, err
 	}
+	asof := match.AsOf{Heads: heads, CoveredSince: map[uint64]int64{}, CoveredFrom: map[uint64]uint64{}}
 	var latest int64
 	for _, h := range heads {
 		latest = max(latest, h.Latest.Time)
@@ -63,21 +64,39 @@ func (a *Auditor) asOf(ctx context.Context, heads map[uint64]schema.Head, writer
 	return asof, reads.Wait()
 }
 
+// counting is how much evidence writers have announced.
+func counting(writers map[string]uint64) (n uint64) {
+	for _, seq := range writers {
+		n += seq
+	}
+	return n
+}
+
 // covered finds, for each chain, since when every block up to the final one has been read. How strongly the ranges are known beyond that (anchored, linked,
 // proved) has rows of its own; each of those blocks is in a range of logs too.
 func (a *Auditor) covered(ctx context.Context, asof *match.AsOf) error {
-	ranges, err := schema.Coverages.Select(ctx, a.store, "FINAL WHERE how = 'logs' ORDER BY chain_id, from_block", nil)
-	if err != nil {
-		return err
-	}
 	tokens := map[uint64][]schema.Address{}
 	for chain, c := range a.cfg.Chains {
 		tokens[chain] = slices.Collect(maps.Keys(c.Tokens))
 	}
-	incomplete, err := schema.Incomplete(ctx, a.store, tokens)
-	if err != nil {
+	var ranges []schema.Coverage
+	var incomplete map[uint64]bool
+	begins := make([]beginning, 0, len(a.begins)) // coverage begins where it did, nearly always: that block is read beside it
+	reads, reading := errgroup.WithContext(ctx)
+	reads.Go(func() (err error) {
+		ranges, err = schema.Coverages.Select(reading, a.store, "FINAL WHERE how = 'logs' ORDER BY chain_id, from_block", nil)
+		return err
+	})
+	reads.Go(func() (err error) { incomplete, err = schema.Incomplete(reading, a.store, tokens); return err })
+	for chain, from := range a.begins {
+		begins = append(begins, beginning{chain: chain, from: from})
+		b := &begins[len(begins)-1]
+		reads.Go(func() (err error) { b.first, err = a.firstBlock(reading, chain, from); return err })
+	}
+	if err := reads.Wait(); err != nil {
 		return err
 	}
+	a.begins = map[uint64]uint64{}
 	for chain, head := range asof.Heads {
 		if incomplete[chain] { // coverage is of blocks, and some were read without one of the tokens
 			continue
@@ -102,15 +121,26 @@ func (a *Auditor) covered(ctx context.Context, asof *match.AsOf) error {
 			asof.CoveredSince[chain] = 0
 			continue
 		}
-		first, err := a.firstBlock(ctx, chain, from)
-		if err != nil {
-			return err
+		a.begins[chain] = from
+		i := slices.IndexFunc(begins, func(b beginning) bool { return b.chain == chain && b.from == from })
+		if i < 0 {
+			first, err := a.firstBlock(ctx, chain, from)
+			if err != nil {
+				return err
+			}
+			i, begins = len(begins), append(begins, beginning{chain, from, first})
 		}
-		if first != nil {
+		if first := begins[i].first; first != nil {
 			asof.CoveredSince[chain] = first.Time
 		}
 	}
 	return nil
+}
+
+// beginning is the first block of what is covered of a chain, from a number on.
+type beginning struct {
+	chain, from uint64
+	first       *schema.Block
 }
 
 // firstBlock is the first canonical block from a number on, nil when there is none. Looking at a few is nearly always enough.

@@ -31,6 +31,7 @@ type Auditor struct {
 
 	mu       sync.Mutex
 	followed map[string]uint64 // how far the last sweep has followed each writer
+	begins   map[uint64]uint64 // where the coverage of each chain began when it was last looked at
 }
 
 // New makes an auditor; its metrics are registered with reg.
@@ -87,11 +88,11 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 	var done progress
 	var todo *scope
 	var writers map[string]uint64
-	var heads map[uint64]schema.Head
+	var asof match.AsOf
 	reads, reading := errgroup.WithContext(ctx)
 	reads.Go(func() (err error) { done, err = a.cursor(reading); return err })
 	reads.Go(func() (err error) { todo, writers, err = a.touched(reading, a.followed); return err })
-	reads.Go(func() (err error) { heads, err = a.heads(reading); return err })
+	reads.Go(func() (err error) { asof, err = a.asOf(reading); return err })
 	if err := reads.Wait(); err != nil {
 		return Summary{}, err
 	}
@@ -101,10 +102,7 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 			return Summary{}, err
 		}
 	}
-	asof, err := a.asOf(ctx, heads, writers)
-	if err != nil {
-		return Summary{}, err
-	}
+	asof.Evidence = counting(writers)
 	now := point{asof.Heads, asof.CoveredSince, asof.CoveredFrom, asof.Sources, asof.Servers}
 	moved := !reflect.DeepEqual(now, done.AsOf)
 	s := Summary{AsOf: asof}
@@ -115,11 +113,11 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 	// What evidence has touched, and what time alone can change.
 	var quiet map[place]bool
 	var waited scope
+	l := a.loader(ctx, todo)
+	ahead := keysOf(todo.pids)
 	finds, finding := errgroup.WithContext(ctx)
-	finds.Go(func() (err error) {
-		quiet, err = a.loader(finding, todo, nil).resolve()
-		return err
-	})
+	finds.Go(func() (err error) { quiet, err = l.resolve(); return err })
+	finds.Go(func() error { return l.ahead(ahead) })
 	if moved {
 		waited = *newScope()
 		finds.Go(func() error { return a.due(finding, &waited, done.AsOf, now) })
@@ -128,8 +126,13 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 		return s, err
 	}
 	maps.Copy(todo.pids, waited.pids)
-	for _, part := range todo.parts(atOnce) {
-		j, err := a.judge(ctx, part, quiet, asof)
+	parts := todo.parts(atOnce)
+	for _, part := range parts {
+		if len(parts) > 1 { // what was read ahead is not of one of them alone
+			l = a.loader(ctx, part)
+		}
+		l.scope, l.looked = part, maps.Clone(quiet)
+		j, err := a.judge(l, asof)
 		if err != nil {
 			return s, err
 		}
@@ -161,8 +164,8 @@ type judged struct {
 }
 
 // judge loads a scope and judges it.
-func (a *Auditor) judge(ctx context.Context, todo *scope, quiet map[place]bool, asof match.AsOf) (*judged, error) {
-	l := a.loader(ctx, todo, quiet)
+func (a *Auditor) judge(l *loader, asof match.AsOf) (*judged, error) {
+	todo := l.scope
 	ev, err := l.load(asof)
 	if err != nil {
 		return nil, err

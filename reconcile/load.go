@@ -17,11 +17,13 @@ import (
 
 // What a sweep loads is what verdicts and findings of the payments in scope need, and no more, so that a payer's history costs nothing:
 //
-//  1. resolve finds the payments that touched transactions concern.
+//  1. resolve finds the payments that touched transactions concern. Those that are touched by key are read ahead, beside it.
 //  2. whole reads payments by key, with all that decides which keyless claims are theirs: settlements and claims of each transaction that a keyless claim
 //     names.
 //  3. neighbours.go finds what rules look at across a payer's payments; that is read whole as well.
-//  4. about reads what belongs to the transactions, claims and blocks that were found.
+//  4. about reads what belongs to the transactions, claims and blocks that were found, beside what is looked for next.
+//
+// At the head a sweep is a few payments, and what it takes is the number of statements that wait for each other; so what need not wait does not.
 //
 // A new kind of evidence is one line in byKey where it states a payment key, or in about where it belongs to a transaction, and one in once. What is found in
 // another way has a file of its own.
@@ -40,20 +42,32 @@ func (l *loader) byKey(pids []string) {
 	)
 }
 
-// about reads what belongs to transactions, claims and blocks that were found.
-func (l *loader) about() {
-	txs := l.transactions()
-	claims := l.claimIDs()
-	l.together(
+// about are the reads of what belongs to transactions, claims and blocks that were found and not asked about yet.
+func (l *loader) about() []func() {
+	txs := fresh(l.asked.txs, l.transactions())
+	claims := values(keysOf(fresh(l.asked.claims, l.claimIDs())))
+	return []func(){
 		get(l, schema.Transactions, &l.ev.Transactions, "(chain_id, hash) IN", places(txs)),
-		func() { l.receipts(txs) },
+		l.receipts(txs),
 		get(l, schema.Sightings.Only("claim_id", "source"), &l.sightings, "claim_id IN", claims),
 		get(l, schema.Links, &l.known.links, "claim_id IN", claims),
-	)
-	l.together(
-		get(l, schema.Blocks, &l.blocks, "(chain_id, number) IN", l.blockNumbers()),
-		get(l, schema.Transfers, &l.ev.Transfers, "(chain_id, block_number) IN", l.movedBlocks()),
-	)
+		get(l, schema.Blocks, &l.blocks, "(chain_id, number) IN", tuples(fresh(l.asked.blocks, l.blockNumbers()))),
+		get(l, schema.Transfers, &l.ev.Transfers, "(chain_id, block_number) IN", tuples(fresh(l.asked.moved, l.movedBlocks()))),
+	}
+}
+
+// asked is what about has read of.
+type asked struct {
+	txs           map[place]bool
+	claims        map[schema.Hash]bool
+	blocks, moved map[at]bool
+}
+
+// fresh are those of all that were not asked about, and are from here on.
+func fresh[K comparable](asked, all map[K]bool) map[K]bool {
+	maps.DeleteFunc(all, func(k K, _ bool) bool { return asked[k] })
+	maps.Copy(asked, all)
+	return all
 }
 
 // once drops what was found more than once: look-ups read all versions of a row.
@@ -83,12 +97,13 @@ type logOf struct {
 func (l *loader) load(asof match.AsOf) (match.Evidence, error) {
 	l.whole(keysOf(l.scope.pids), true)
 	changes, looks := l.reach(asof.Servers)
-	var near, repaid map[uint64]bool
+	var repaid map[uint64]bool
 	before := len(l.scope.pids)
 	l.together(
-		func() { near = l.neighbours(changes) },
+		func() { l.slots(changes, looks) },
 		func() { repaid = l.repaid() },
 	)
+	near := l.neighbours(changes)
 	if len(near) > 0 {
 		l.whole(keysOf(near), true)
 		repaid = l.repaid()
@@ -100,7 +115,8 @@ func (l *loader) load(asof match.AsOf) (match.Evidence, error) {
 	context := l.neighbours(looks)
 	l.whole(keysOf(context), false)
 	l.elsewhere()
-	l.about()
+	l.together(l.about()...)
+	l.together(l.about()...) // of what these have shown
 	l.once()
 
 	l.ev.AsOf = asof
@@ -124,14 +140,26 @@ type loader struct {
 	known     known
 
 	read   map[uint64]bool // pids that were read by key
+	early  []uint64        // of these, those that were read ahead and not followed yet
 	looked map[place]bool  // transactions whose keyless claims were read, or are known to be none
 	moved  map[place]bool  // those whose Transfers are looked at
 	words  map[uint64]bool // pids of words of Permit2 nonces that were read
 
 	loosened map[payer]bool // payers of whom the claims without key and transaction were read
+	asked    asked
+	slotted  map[slot]bool // of neighbours
+	near     []schema.Neighbour
+	followed marks
 
 	mu  sync.Mutex
 	err error
+}
+
+// marks are how many rows were followed to what belongs with them.
+type marks struct{ settlements, claims, deliveries, payments int }
+
+func (l *loader) marks() marks {
+	return marks{len(l.ev.Settlements), len(l.claims), len(l.ev.Deliveries), len(l.known.payments)}
 }
 
 // known is what was judged before of the payments in scope, in all versions.
@@ -142,11 +170,12 @@ type known struct {
 	links    []schema.Link
 }
 
-// loader prepares to load a scope. No keyless claims or deliveries name the quiet transactions.
-func (a *Auditor) loader(ctx context.Context, s *scope, quiet map[place]bool) *loader {
+// loader prepares to load a scope.
+func (a *Auditor) loader(ctx context.Context, s *scope) *loader {
 	return &loader{
 		ctx: ctx, store: a.store, cfg: &a.cfg, scope: s,
-		read: map[uint64]bool{}, looked: maps.Clone(quiet), moved: map[place]bool{}, words: map[uint64]bool{}, loosened: map[payer]bool{},
+		read: map[uint64]bool{}, looked: map[place]bool{}, moved: map[place]bool{}, words: map[uint64]bool{}, loosened: map[payer]bool{},
+		asked: asked{map[place]bool{}, map[schema.Hash]bool{}, map[at]bool{}, map[at]bool{}}, slotted: map[slot]bool{},
 	}
 }
 
@@ -200,6 +229,21 @@ func (l *loader) resolve() (quiet map[place]bool, err error) {
 	return quiet, l.failed()
 }
 
+// aheadAtMost bounds what is read ahead: a scope that resolve makes more than one part of is read again.
+const aheadAtMost = 1000
+
+// ahead reads payments by key before whole asks for them.
+func (l *loader) ahead(pids []uint64) error {
+	if len(pids) <= aheadAtMost {
+		for _, pid := range pids {
+			l.read[pid] = true
+		}
+		l.early = pids
+		l.byKey(numbers(pids))
+	}
+	return l.failed()
+}
+
 // whole reads payments by key, and follows the keyless claims that may be theirs: what ties those is all that settled in the transaction that they name and all
 // that is claimed of it. With a payment in scope all of these are: what is new on one can move a claim from one to another.
 func (l *loader) whole(pids []uint64, scoped bool) {
@@ -214,8 +258,9 @@ func (l *loader) whole(pids []uint64, scoped bool) {
 				todo = append(todo, pid)
 			}
 		}
-		settled, claimed, served, judged := len(l.ev.Settlements), len(l.claims), len(l.ev.Deliveries), len(l.known.payments)
 		l.byKey(numbers(todo))
+		todo, l.early = append(todo, l.early...), nil
+		settled, claimed, served, judged := l.followed.settlements, l.followed.claims, l.followed.deliveries, l.followed.payments
 		l.together(get(l, schema.Claims, &l.claims, "pid = 0 AND claim_id IN", values(l.keyless(todo, l.known.payments[judged:]))))
 
 		txs := map[place]bool{}
@@ -260,11 +305,16 @@ func (l *loader) whole(pids []uint64, scoped bool) {
 		for i := served; i < len(l.ev.Deliveries); i++ {
 			word(l.ev.Deliveries[i].Key)
 		}
-		l.together(
-			func() { pids = l.tied(txs) },
+		var naming, loose []schema.Claim
+		var delivered []schema.Delivery
+		l.together(append(l.about(),
+			get(l, schema.Claims, &naming, "pid = 0 AND transaction IN", hashes(txs)),
+			get(l, schema.Deliveries, &delivered, "pid = 0 AND transaction IN", hashes(txs)),
 			get(l, schema.Cancellations, &l.ev.Cancellations, "pid IN", numbers(keysOf(words))),
-		)
-		pids = append(pids, l.loose(payers)...)
+			l.looseOf(payers, &loose),
+		)...)
+		pids = append(l.tied(naming, delivered), l.loose(loose)...)
+		l.followed = l.marks()
 	}
 }
 
@@ -283,19 +333,15 @@ func (l *loader) keyless(pids []uint64, judged []schema.Payment) (ids []schema.H
 	return ids
 }
 
-// tied reads the keyless claims and deliveries that name transactions, and returns the payments that they may be.
-func (l *loader) tied(txs map[place]bool) (pids []uint64) {
-	before, served := len(l.claims), len(l.ev.Deliveries)
-	l.together(
-		get(l, schema.Claims, &l.claims, "pid = 0 AND transaction IN", hashes(txs)),
-		get(l, schema.Deliveries, &l.ev.Deliveries, "pid = 0 AND transaction IN", hashes(txs)),
-	)
+// tied adds keyless claims and deliveries that name transactions, and returns the payments that they may be.
+func (l *loader) tied(claims []schema.Claim, deliveries []schema.Delivery) (pids []uint64) {
+	l.claims, l.ev.Deliveries = append(l.claims, claims...), append(l.ev.Deliveries, deliveries...)
 	shared, named := map[place]bool{}, map[place]bool{}
-	for i := served; i < len(l.ev.Deliveries); i++ {
-		shared[place{l.ev.Deliveries[i].Key.ChainID, l.ev.Deliveries[i].Transaction}] = true
+	for i := range deliveries {
+		shared[place{deliveries[i].Key.ChainID, deliveries[i].Transaction}] = true
 	}
-	for i := before; i < len(l.claims); i++ {
-		c := &l.claims[i]
+	for i := range claims {
+		c := &claims[i]
 		p := place{c.Key.ChainID, c.Transaction}
 		shared[p], named[p], l.moved[p] = true, true, true
 		pids = append(pids, match.OwnKey(c).PID())
@@ -402,7 +448,10 @@ func once[R any](rows *[]R, id func(*R) any) {
 }
 
 // receipts reads what nodes said of transactions. A witness of a receipt has no payment: its key names only the chain.
-func (l *loader) receipts(txs map[place]bool) {
+func (l *loader) receipts(txs map[place]bool) func() {
+	if len(txs) == 0 {
+		return nil
+	}
 	byChain := map[uint64]map[place]bool{}
 	for p := range txs {
 		if byChain[p.chain] == nil {
@@ -410,11 +459,13 @@ func (l *loader) receipts(txs map[place]bool) {
 		}
 		byChain[p.chain][p] = true
 	}
-	for chain, txs := range byChain {
-		none := schema.Witness{ChainID: chain}
-		condition := fmt.Sprintf("pid = %d AND chain_id = %d AND kind = '%s' AND token = %s AND authorizer = %[4]s AND nonce = %s AND transaction IN",
-			none.Key().PID(), chain, schema.WitnessReceipt, literal(none.Token[:]), literal(none.Nonce[:]))
-		l.ev.Witnesses = append(l.ev.Witnesses, in(l, schema.Witnesses, condition, hashes(txs))...)
+	return func() {
+		for chain, txs := range byChain {
+			none := schema.Witness{ChainID: chain}
+			condition := fmt.Sprintf("pid = %d AND chain_id = %d AND kind = '%s' AND token = %s AND authorizer = %[4]s AND nonce = %s AND transaction IN",
+				none.Key().PID(), chain, schema.WitnessReceipt, literal(none.Token[:]), literal(none.Nonce[:]))
+			l.ev.Witnesses = append(l.ev.Witnesses, in(l, schema.Witnesses, condition, hashes(txs))...)
+		}
 	}
 }
 
@@ -432,16 +483,16 @@ func (l *loader) transactions() map[place]bool {
 	return txs
 }
 
-func (l *loader) claimIDs() []string {
+func (l *loader) claimIDs() map[schema.Hash]bool {
 	ids := map[schema.Hash]bool{}
 	for i := range l.claims {
 		ids[l.claims[i].ID] = true
 	}
-	return values(keysOf(ids))
+	return ids
 }
 
 // blockNumbers are the blocks that evidence lies in: which of them are canonical is theirs to say.
-func (l *loader) blockNumbers() []string {
+func (l *loader) blockNumbers() map[at]bool {
 	numbers := map[at]bool{}
 	for i := range l.ev.Settlements {
 		numbers[at{l.ev.Settlements[i].ChainID, l.ev.Settlements[i].BlockNumber}] = true
@@ -452,11 +503,11 @@ func (l *loader) blockNumbers() []string {
 	for i := range l.ev.Transactions {
 		numbers[at{l.ev.Transactions[i].ChainID, l.ev.Transactions[i].BlockNumber}] = true
 	}
-	return tuples(numbers)
+	return numbers
 }
 
 // movedBlocks are the blocks of the transactions whose Transfers are looked at.
-func (l *loader) movedBlocks() []string {
+func (l *loader) movedBlocks() map[at]bool {
 	numbers := map[at]bool{}
 	for i := range l.ev.Transactions {
 		if t := &l.ev.Transactions[i]; l.moved[place{t.ChainID, t.Hash}] {
@@ -468,7 +519,7 @@ func (l *loader) movedBlocks() []string {
 			numbers[at{s.ChainID, s.BlockNumber}] = true
 		}
 	}
-	return tuples(numbers)
+	return numbers
 }
 
 // canonical takes each block's newest word.

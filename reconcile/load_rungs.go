@@ -2,6 +2,7 @@ package reconcile
 
 import (
 	"fmt"
+	"maps"
 
 	"x402audit/reconcile/match"
 	"x402audit/schema"
@@ -25,18 +26,16 @@ func (l *loader) plain(txs map[place]bool) (pids []uint64) {
 	return pids
 }
 
-// loose reads the claims of payers that state neither key nor transaction, and returns the payments that they may be. They compete for a payer's settlements, so that
-// all of a payer's are read with any of them.
-func (l *loader) loose(payers map[payer]bool) (pids []uint64) {
-	fresh := map[payer]bool{}
-	for p := range payers {
-		if p.address != (schema.Address{}) && !l.loosened[p] {
-			l.loosened[p], fresh[p] = true, true
-		}
-	}
-	var claims []schema.Claim
+// looseOf is the read of the claims of payers that state neither key nor transaction.
+func (l *loader) looseOf(payers map[payer]bool, claims *[]schema.Claim) func() {
+	maps.DeleteFunc(payers, func(p payer, _ bool) bool { return p.address == schema.Address{} })
 	none := schema.Hash{}
-	l.together(get(l, schema.Claims, &claims, "pid = 0 AND transaction = "+literal(none[:])+" AND (chain_id, authorizer) IN", payersOf(fresh)))
+	return get(l, schema.Claims, claims, "pid = 0 AND transaction = "+literal(none[:])+" AND (chain_id, authorizer) IN", payersOf(fresh(l.loosened, payers)))
+}
+
+// loose adds such claims, and returns the payments that they may be. They compete for a payer's settlements, so that all of a payer's are read with any of
+// them.
+func (l *loader) loose(claims []schema.Claim) (pids []uint64) {
 	var from, to int64
 	mean := map[payer][]*schema.Claim{}
 	window := l.cfg.Rules.MatchWindow.Milliseconds()

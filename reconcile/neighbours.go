@@ -138,33 +138,40 @@ func wantedWords(words map[schema.Key]bool) wanted {
 	return w
 }
 
-// neighbours finds payments where they are wanted. A run of refusals is followed to its ends.
-func (l *loader) neighbours(w wanted) map[uint64]bool {
-	type slot struct {
-		nearby
-		slot int64
-	}
-	found := map[uint64]bool{}
-	read := map[slot]bool{}
-	seen := map[schema.Neighbour]bool{}
-	burst := l.cfg.Thresholds.NonceUsedWindow.Milliseconds()
-	var near []schema.Neighbour
-	for more := true; more && l.failed() == nil; {
-		var places []string
+// slot is a part of the table of neighbours that is read at once.
+type slot struct {
+	nearby
+	slot int64
+}
+
+// slots reads the neighbours around where some are wanted.
+func (l *loader) slots(wanted ...wanted) {
+	var places []string
+	for _, w := range wanted {
 		for at, stretches := range w {
 			for _, s := range stretches {
 				for n := schema.Slot(s.from); n <= schema.Slot(s.to); n++ {
-					if k := (slot{at, n}); !read[k] {
-						read[k] = true
+					if k := (slot{at, n}); !l.slotted[k] {
+						l.slotted[k] = true
 						places = append(places, fmt.Sprintf("(%d,%s,'%s',%d)", at.chain, literal(at.authorizer[:]), at.kind, n))
 					}
 				}
 			}
 		}
-		slices.Sort(places)
-		near = append(near, in(l, schema.Neighbours, "(chain_id, authorizer, kind, slot) IN", places)...)
+	}
+	slices.Sort(places)
+	l.near = append(l.near, in(l, schema.Neighbours, "(chain_id, authorizer, kind, slot) IN", places)...)
+}
+
+// neighbours finds payments where they are wanted. A run of refusals is followed to its ends.
+func (l *loader) neighbours(w wanted) map[uint64]bool {
+	found := map[uint64]bool{}
+	seen := map[schema.Neighbour]bool{}
+	burst := l.cfg.Thresholds.NonceUsedWindow.Milliseconds()
+	for more := true; more && l.failed() == nil; {
+		l.slots(w)
 		more = false
-		for _, n := range near {
+		for _, n := range l.near {
 			at := nearby{n.ChainID, n.Authorizer, n.Kind}
 			if seen[n] || !slices.ContainsFunc(w[at], func(s stretch) bool { return s.from <= n.At && n.At <= s.to }) {
 				continue

@@ -106,14 +106,11 @@ func (a *Auditor) again(ctx context.Context, first int, write bool) (*Rebuilt, e
 	if err != nil {
 		return nil, err
 	}
-	heads, err := a.heads(ctx)
+	asof, err := a.asOf(ctx)
 	if err != nil {
 		return nil, err
 	}
-	asof, err := a.asOf(ctx, heads, writers)
-	if err != nil {
-		return nil, err
-	}
+	asof.Evidence = counting(writers)
 	r := &rebuilding{first: first, write: write, moves: map[Move]*Move{}}
 	r.Unswept = !maps.Equal(writers, done.Writers) || !reflect.DeepEqual(point{asof.Heads, asof.CoveredSince, asof.CoveredFrom, asof.Sources, asof.Servers}, done.AsOf)
 	part := func(s *scope) error {
@@ -121,7 +118,7 @@ func (a *Auditor) again(ctx context.Context, first int, write bool) (*Rebuilt, e
 			return nil
 		}
 		asked := maps.Clone(s.pids) // loading adds those that they can change
-		j, err := a.judge(ctx, s, map[place]bool{}, asof)
+		j, err := a.judge(a.loader(ctx, s), asof)
 		if err != nil {
 			return err
 		}
