@@ -2,11 +2,9 @@ package reconcile
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"log/slog"
 	"maps"
-	"reflect"
 	"slices"
 	"sync"
 	"time"
@@ -19,10 +17,7 @@ import (
 	"x402audit/schema"
 )
 
-// CursorName is the auditor's cursor in the cursors table.
-const CursorName = "auditor"
-
-// Auditor runs sweeps over one store, one at a time.
+// Auditor runs sweeps over one store, one at a time. Others can work on the same store (progress.go).
 type Auditor struct {
 	store   *schema.Store
 	cfg     match.Config
@@ -30,13 +25,16 @@ type Auditor struct {
 	metrics metrics
 
 	mu       sync.Mutex
+	own      own
 	followed map[string]uint64 // how far the last sweep has followed each writer
 	begins   map[uint64]uint64 // where the coverage of each chain began when it was last looked at
+
+	step func(string) error // of tests: holds a sweep, or ends it, before it writes what it has judged ("rows") and before its cursor ("cursor")
 }
 
 // New makes an auditor; its metrics are registered with reg.
 func New(store *schema.Store, cfg match.Config, log *slog.Logger, reg prometheus.Registerer) *Auditor {
-	return &Auditor{store: store, cfg: cfg, log: log, metrics: newMetrics(reg)}
+	return &Auditor{store: store, cfg: cfg, log: log, metrics: newMetrics(reg), own: newOwn()}
 }
 
 // Summary is what one sweep did.
@@ -46,20 +44,6 @@ type Summary struct {
 	Findings  int // findings on the judged payments
 	Questions int // what the judged payments still want to know from a node
 	AsOf      match.AsOf
-}
-
-// progress is the auditor's cursor: how far it has followed each writer, and the as-of point at which those that wait were last looked at.
-type progress struct {
-	Writers map[string]uint64 `json:"writers"`
-	AsOf    point             `json:"asof"`
-}
-
-type point struct {
-	Heads        map[uint64]schema.Head
-	CoveredSince map[uint64]int64
-	CoveredFrom  map[uint64]uint64
-	Sources      []match.Source
-	Servers      []match.Server
 }
 
 // Sweep judges what new evidence or the passing of time has touched since the last sweep.
@@ -85,43 +69,50 @@ func (a *Auditor) Sweep(ctx context.Context) (Summary, error) {
 const atOnce = 50_000
 
 func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
-	var done progress
+	var bases []progress
+	var left []schema.Cursor
 	var todo *scope
 	var writers map[string]uint64
 	var asof match.AsOf
 	reads, reading := errgroup.WithContext(ctx)
-	reads.Go(func() (err error) { done, err = a.cursor(reading); return err })
+	reads.Go(func() (err error) { bases, left, err = a.bases(reading); return err })
 	reads.Go(func() (err error) { todo, writers, err = a.touched(reading, a.followed); return err })
 	reads.Go(func() (err error) { asof, err = a.asOf(reading); return err })
 	if err := reads.Wait(); err != nil {
 		return Summary{}, err
 	}
-	if !maps.Equal(done.Writers, a.followed) { // another auditor went on, or everything is judged anew
+	if from := lowest(bases); !maps.Equal(from, a.followed) { // the first sweep, or one that goes on from where others ended too
 		var err error
-		if todo, writers, err = a.touched(ctx, done.Writers); err != nil {
+		if todo, writers, err = a.touched(ctx, from); err != nil {
 			return Summary{}, err
 		}
 	}
 	asof.Evidence = counting(writers)
-	now := point{asof.Heads, asof.CoveredSince, asof.CoveredFrom, asof.Sources, asof.Servers}
-	moved := !reflect.DeepEqual(now, done.AsOf)
+	now := progress{writers, pointOf(&asof)}
 	s := Summary{AsOf: asof}
-	if !moved && maps.Equal(writers, done.Writers) {
+	if a.own.there && len(left) == 0 && len(bases) == 1 && bases[0].equal(&now) {
 		return s, nil
+	}
+	if err := a.begin(ctx, bases); err != nil {
+		return s, err
 	}
 
 	// What evidence has touched, and what time alone can change.
 	var quiet map[place]bool
-	var waited scope
+	waited := newScope()
 	l := a.loader(ctx, todo)
 	ahead := keysOf(todo.pids)
 	finds, finding := errgroup.WithContext(ctx)
 	finds.Go(func() (err error) { quiet, err = l.resolve(); return err })
 	finds.Go(func() error { return l.ahead(ahead) })
-	if moved {
-		waited = *newScope()
-		finds.Go(func() error { return a.due(finding, &waited, done.AsOf, now) })
-	}
+	finds.Go(func() error {
+		for _, b := range bases {
+			if err := a.due(finding, waited, b.AsOf, now.AsOf); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 	if err := finds.Wait(); err != nil {
 		return s, err
 	}
@@ -142,12 +133,22 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 		}
 		s.Judged, s.Changed, s.Findings, s.Questions = s.Judged+len(j.cases), s.Changed+len(c.payments), s.Findings+len(j.found), s.Questions+len(j.questions)
 	}
-	// The cursor comes last: until here the sweep can be done again. Of two auditors at once the one that saw more evidence has the newer cursor.
-	if err := a.setCursor(ctx, asof.Evidence, progress{Writers: writers, AsOf: now}); err != nil {
+	// The cursor comes last: until here the sweep can be done again.
+	if err := a.before("cursor"); err != nil {
+		return s, err
+	}
+	if err := a.end(ctx, asof.Evidence, now, left); err != nil {
 		return s, err
 	}
 	a.followed = writers
 	return s, nil
+}
+
+func (a *Auditor) before(step string) error {
+	if a.step == nil {
+		return nil
+	}
+	return a.step(step)
 }
 
 // judged is what judging a scope has given, beside what was known of it before.
@@ -182,26 +183,6 @@ func (a *Auditor) judge(l *loader, asof match.AsOf) (*judged, error) {
 	refunds := match.Refunds(cases, payouts, findings.Owed(found), &asof)
 	findings.Refunded(found, refunds)
 	return &judged{todo, &asof, l.known, cases, found, refunds, todo.links(result.Links), result.Questions}, nil
-}
-
-func (a *Auditor) cursor(ctx context.Context) (progress, error) {
-	var p progress
-	rows, err := schema.Cursors.Select(ctx, a.store, "FINAL WHERE name = '"+CursorName+"'", nil)
-	if err != nil || len(rows) == 0 {
-		return p, err
-	}
-	if err := json.Unmarshal([]byte(rows[0].Body), &p); err != nil {
-		return p, fmt.Errorf("cursor %s is not JSON: %w", CursorName, err)
-	}
-	return p, nil
-}
-
-func (a *Auditor) setCursor(ctx context.Context, seq uint64, p progress) error {
-	body, err := json.Marshal(p)
-	if err != nil {
-		return err
-	}
-	return schema.Cursors.Insert(ctx, a.store, []schema.Cursor{{Name: CursorName, Seq: seq, Body: string(body)}})
 }
 
 type metrics struct {

@@ -87,8 +87,35 @@ func insert[R any](b *books, table schema.Table[R], rows []R) {
 	}
 }
 
-func (b *books) write(x batch) {
+// write stores batches, each whole before the next as far as anybody can tell.
+func (b *books) write(batches ...batch) {
 	b.t.Helper()
+	var x batch
+	var heads []schema.Head
+	var coverage []schema.Coverage
+	for _, y := range batches {
+		x.blocks = append(x.blocks, y.blocks...)
+		x.settlements = append(x.settlements, y.settlements...)
+		x.cancellations = append(x.cancellations, y.cancellations...)
+		x.payouts = append(x.payouts, y.payouts...)
+		x.transfers = append(x.transfers, y.transfers...)
+		x.transactions = append(x.transactions, y.transactions...)
+		x.witnesses = append(x.witnesses, y.witnesses...)
+		x.claims = append(x.claims, y.claims...)
+		x.sightings = append(x.sightings, y.sightings...)
+		x.deliveries = append(x.deliveries, y.deliveries...)
+		b.seq[y.writer]++
+		for _, t := range append([]schema.Touched{{Kind: schema.TouchHead}}, y.touched...) {
+			t.Writer, t.Seq = y.writer, b.seq[y.writer]
+			x.touched = append(x.touched, t)
+		}
+		if y.head != nil {
+			h := *y.head
+			h.Seq = b.seq[y.writer]
+			heads = append(heads, h)
+			coverage = append(coverage, schema.Coverage{ChainID: base, How: "logs", ToBlock: h.Final.Number})
+		}
+	}
 	insert(b, schema.Blocks, x.blocks)
 	insert(b, schema.Settlements, x.settlements)
 	insert(b, schema.Cancellations, x.cancellations)
@@ -99,16 +126,33 @@ func (b *books) write(x batch) {
 	insert(b, schema.Claims, x.claims)
 	insert(b, schema.Sightings, x.sightings)
 	insert(b, schema.Deliveries, x.deliveries)
-	b.seq[x.writer]++
-	touched := append([]schema.Touched{{Kind: schema.TouchHead}}, x.touched...)
-	for i := range touched {
-		touched[i].Writer, touched[i].Seq = x.writer, b.seq[x.writer]
+	insert(b, schema.Touches, x.touched)
+	insert(b, schema.Heads, heads)
+	insert(b, schema.Coverages, coverage)
+}
+
+// same compares the books with others, of which one sweep has made them at the end.
+func (b *books) same(once *books) {
+	b.t.Helper()
+	payments, findings, links := b.read()
+	wantPayments, wantFindings, wantLinks := once.read()
+	if len(wantPayments) == 0 || len(payments) != len(wantPayments) {
+		b.t.Fatalf("%d payments, and %d in one sweep", len(payments), len(wantPayments))
 	}
-	insert(b, schema.Touches, touched)
-	if x.head != nil {
-		x.head.Seq = b.seq[x.writer]
-		insert(b, schema.Heads, []schema.Head{*x.head})
-		insert(b, schema.Coverages, []schema.Coverage{{ChainID: base, How: "logs", ToBlock: x.head.Final.Number}})
+	for i := range payments {
+		if !reflect.DeepEqual(payments[i], wantPayments[i]) {
+			b.t.Errorf("the payment\n%+v\nin one sweep\n%+v", payments[i], wantPayments[i])
+		}
+	}
+	if !reflect.DeepEqual(findings, wantFindings) {
+		b.t.Errorf("findings\n%+v\nin one sweep\n%+v", findings, wantFindings)
+	}
+	if !reflect.DeepEqual(links, wantLinks) {
+		b.t.Errorf("links\n%+v\nin one sweep\n%+v", links, wantLinks)
+	}
+	refunds, wantRefunds := b.refunds(), once.refunds()
+	if len(wantRefunds) == 0 || !reflect.DeepEqual(refunds, wantRefunds) {
+		b.t.Errorf("refunds\n%+v\nin one sweep\n%+v", refunds, wantRefunds)
 	}
 }
 
@@ -340,8 +384,8 @@ func TestSweepsOfAnySize(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 402))
 			batches := history(r)
 			often, once := newBooks(t), newBooks(t)
+			once.write(batches...)
 			for _, x := range batches {
-				once.write(x)
 				often.write(x)
 				if r.IntN(4) == 0 {
 					often.sweep()
@@ -354,26 +398,7 @@ func TestSweepsOfAnySize(t *testing.T) {
 			once.sweep()
 			often.windows()
 			once.windows()
-			payments, findings, links := often.read()
-			wantPayments, wantFindings, wantLinks := once.read()
-			if len(wantPayments) == 0 || len(payments) != len(wantPayments) {
-				t.Fatalf("%d payments in many sweeps, %d in one", len(payments), len(wantPayments))
-			}
-			for i := range payments {
-				if !reflect.DeepEqual(payments[i], wantPayments[i]) {
-					t.Errorf("in many sweeps\n%+v\nin one\n%+v", payments[i], wantPayments[i])
-				}
-			}
-			if !reflect.DeepEqual(findings, wantFindings) {
-				t.Errorf("findings in many sweeps\n%+v\nin one\n%+v", findings, wantFindings)
-			}
-			if !reflect.DeepEqual(links, wantLinks) {
-				t.Errorf("links in many sweeps\n%+v\nin one\n%+v", links, wantLinks)
-			}
-			refunds, wantRefunds := often.refunds(), once.refunds()
-			if len(wantRefunds) == 0 || !reflect.DeepEqual(refunds, wantRefunds) {
-				t.Errorf("refunds in many sweeps\n%+v\nin one\n%+v", refunds, wantRefunds)
-			}
+			often.same(once)
 			if s := once.sweep(); s.Judged != 0 {
 				t.Errorf("nothing new, but %d payments were judged", s.Judged)
 			}
@@ -384,13 +409,9 @@ func TestSweepsOfAnySize(t *testing.T) {
 // A sweep that is cut short anywhere is done again whole: the cursor comes last.
 func TestSweepCutShort(t *testing.T) {
 	b := newBooks(t)
-	for _, x := range history(rand.New(rand.NewPCG(9, 402))) {
-		b.write(x)
-	}
+	b.write(history(rand.New(rand.NewPCG(9, 402)))...)
 	whole := newBooks(t)
-	for _, x := range history(rand.New(rand.NewPCG(9, 402))) {
-		whole.write(x)
-	}
+	whole.write(history(rand.New(rand.NewPCG(9, 402)))...)
 	whole.sweep()
 	for _, table := range []string{schema.Payments.Name, schema.Findings.Name, schema.Refunds.Name, schema.Links.Name, schema.Questions.Name, schema.Cursors.Name} {
 		if err := b.store.Conn().Exec(context.Background(), "RENAME TABLE "+table+" TO away"); err != nil {

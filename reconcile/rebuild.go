@@ -27,7 +27,7 @@ type Rebuilt struct {
 	First    []Difference // the first payments that differ, as many as were asked for
 
 	Unswept bool // evidence has come, or time has passed, since the last sweep: what that changes is among the changes
-	Swept   bool // another auditor has swept meanwhile: so is what that changed
+	Swept   bool // another auditor has swept meanwhile: what that changed may be among the changes
 }
 
 // Same holds when nothing differs.
@@ -63,8 +63,8 @@ type FieldDifference struct{ Name, Was, Is string }
 var ErrNewerRules = errors.New("what is stored was judged by newer rules than this program has: rebuild with the newer program")
 
 // Rebuild judges every payment again from evidence, as everything is known now, and replaces what was derived: payments, findings, refunds and links. Evidence and records
-// are not touched. It goes from stretch to stretch, each loaded, judged and written whole, so that it can end anywhere and be done again. A worker that
-// sweeps meanwhile and finds a row as it was leaves the row's version, and this may then replace it from less evidence: Swept says that it has to be done again. first bounds Rebuilt.First.
+// are not touched. It goes from stretch to stretch, each loaded, judged and written whole, so that it can end anywhere and be done again. Workers can sweep meanwhile: what it puts
+// in place of something newer, the sweep after it finds again, which goes on from the point before it (progress.go). first bounds Rebuilt.First.
 func (a *Auditor) Rebuild(ctx context.Context, first int) (*Rebuilt, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -82,6 +82,9 @@ func (a *Auditor) Rebuild(ctx context.Context, first int) (*Rebuilt, error) {
 	if err != nil {
 		return nil, fmt.Errorf("rebuilding: %w", err)
 	}
+	if _, err := a.sweep(ctx); err != nil {
+		return nil, fmt.Errorf("reconciling after rebuilding: %w", err)
+	}
 	return r, nil
 }
 
@@ -98,7 +101,7 @@ func (a *Auditor) WouldChange(ctx context.Context, first int) (*Rebuilt, error) 
 
 // again judges everything there is: the payments that evidence or derived rows name by key, then those that keyless claims may have of their own.
 func (a *Auditor) again(ctx context.Context, first int, write bool) (*Rebuilt, error) {
-	done, err := a.cursor(ctx)
+	done, err := a.furthest(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +115,7 @@ func (a *Auditor) again(ctx context.Context, first int, write bool) (*Rebuilt, e
 	}
 	asof.Evidence = counting(writers)
 	r := &rebuilding{first: first, write: write, moves: map[Move]*Move{}}
-	r.Unswept = !maps.Equal(writers, done.Writers) || !reflect.DeepEqual(point{asof.Heads, asof.CoveredSince, asof.CoveredFrom, asof.Sources, asof.Servers}, done.AsOf)
+	r.Unswept = !done.equal(&progress{writers, pointOf(&asof)})
 	part := func(s *scope) error {
 		if len(s.pids) == 0 {
 			return nil
@@ -135,8 +138,8 @@ func (a *Auditor) again(ctx context.Context, first int, write bool) (*Rebuilt, e
 	if err := a.keylessParts(ctx, part); err != nil {
 		return nil, err
 	}
-	since, err := a.cursor(ctx)
-	r.Swept = !reflect.DeepEqual(since, done)
+	since, err := a.furthest(ctx)
+	r.Swept = !since.equal(&done)
 	r.Moves = slices.SortedFunc(func(yield func(Move) bool) {
 		for _, m := range r.moves {
 			if !yield(*m) {
@@ -260,7 +263,7 @@ type rebuilding struct {
 // payment.
 func (r *rebuilding) note(j *judged, c *changes, asked map[uint64]bool) {
 	mine := func(k schema.Key) bool { return r.write || asked[k.PID()] }
-	was := newest(j.known.payments, func(p *schema.Payment) schema.Key { return p.Key }, func(p *schema.Payment) (*schema.Version, bool) { return &p.Version, p.Deleted })
+	was := paymentRows.newest(j.known.payments)
 	for i := range j.cases {
 		if asked[j.cases[i].Payment.Key.PID()] {
 			r.Judged++
@@ -282,31 +285,20 @@ func (r *rebuilding) note(j *judged, c *changes, asked map[uint64]bool) {
 			r.First = append(r.First, d)
 		}
 	}
-	stored := map[findingID]bool{}
-	for i := range j.known.findings {
-		stored[idOfFinding(&j.known.findings[i])] = true
+	findingRows.count(&r.Findings, j.known.findings, c.findings, mine)
+	refundRows.count(&r.Refunds, j.known.refunds, c.refunds, mine)
+	linkRows.count(&r.Links, j.known.links, c.links, mine)
+}
+
+func (d derived[R, K]) count(r *Replaced, was, changed []R, mine func(schema.Key) bool) {
+	stored := map[K]bool{}
+	for i := range was {
+		stored[d.id(&was[i])] = true
 	}
-	for i := range c.findings {
-		if f := &c.findings[i]; mine(f.Key) {
-			r.Findings.count(stored[idOfFinding(f)], f.Deleted)
-		}
-	}
-	back := map[refundID]bool{}
-	for i := range j.known.refunds {
-		back[idOfRefund(&j.known.refunds[i])] = true
-	}
-	for i := range c.refunds {
-		if x := &c.refunds[i]; mine(x.Key) {
-			r.Refunds.count(back[idOfRefund(x)], x.Deleted)
-		}
-	}
-	tied := map[schema.Hash]bool{}
-	for i := range j.known.links {
-		tied[j.known.links[i].ClaimID] = true
-	}
-	for i := range c.links {
-		if x := &c.links[i]; mine(x.Key) {
-			r.Links.count(tied[x.ClaimID], x.Deleted)
+	for i := range changed {
+		if x := &changed[i]; mine(d.key(x)) {
+			_, deleted := d.version(x)
+			r.count(stored[d.id(x)], *deleted)
 		}
 	}
 }

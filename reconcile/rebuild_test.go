@@ -14,9 +14,7 @@ import (
 func TestRebuild(t *testing.T) {
 	ctx := t.Context()
 	b := newBooks(t)
-	for _, x := range history(rand.New(rand.NewPCG(4, 402))) {
-		b.write(x)
-	}
+	b.write(history(rand.New(rand.NewPCG(4, 402)))...)
 	b.sweep()
 	payments, findings, links := b.read()
 	rebuild := func(f func(context.Context, int) (*Rebuilt, error), same bool) *Rebuilt {
@@ -100,9 +98,7 @@ func TestRebuild(t *testing.T) {
 func TestRebuildFromNothing(t *testing.T) {
 	ctx := t.Context()
 	b := newBooks(t)
-	for _, x := range history(rand.New(rand.NewPCG(5, 402))) {
-		b.write(x)
-	}
+	b.write(history(rand.New(rand.NewPCG(5, 402)))...)
 	b.sweep()
 	payments, findings, links := b.read()
 	derived := []string{schema.Payments.Name, schema.Findings.Name, schema.Links.Name, schema.Refunds.Name, schema.Neighbours.Name, schema.Waiting.Name}

@@ -1,7 +1,6 @@
 package reconcile
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -29,12 +28,6 @@ type looked struct {
 	Found      int // how many findings there were then: where others are there now, somebody has dropped or added some
 }
 
-// windowID is what makes a finding the same finding.
-type windowID struct {
-	key         schema.Key
-	rule, other string
-}
-
 // Windows runs the window rules over final evidence, as the last sweep left it, and replaces their findings whole. It answers how many changed. When nothing that they rest
 // on has moved since the last time it does nothing.
 func (a *Auditor) Windows(ctx context.Context) (changed int, err error) {
@@ -50,7 +43,7 @@ func (a *Auditor) Windows(ctx context.Context) (changed int, err error) {
 }
 
 func (a *Auditor) windows(ctx context.Context) (int, error) {
-	swept, err := a.cursor(ctx)
+	swept, err := a.furthest(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -61,11 +54,7 @@ func (a *Auditor) windows(ctx context.Context) (int, error) {
 	for chain, head := range swept.AsOf.Heads {
 		now.Finals[chain] = head.Final
 	}
-	known := map[windowID]schema.Finding{}
-	err = schema.Findings.Each(ctx, a.store, "FINAL WHERE "+windowRules, nil, func(f *schema.Finding) error {
-		known[windowID{f.Key, f.Rule, f.Other}] = *f
-		return nil
-	})
+	known, err := schema.Findings.Select(ctx, a.store, "FINAL WHERE "+windowRules, nil)
 	if err != nil {
 		return 0, err
 	}
@@ -89,17 +78,16 @@ func (a *Auditor) windows(ctx context.Context) (int, error) {
 			found = append(found, rows...)
 		}
 	}
-	changed, err := a.replaceWindows(ctx, known, found, func(k schema.Key) schema.Version {
-		return schema.Version{Rules: match.RuleVersion, Final: now.Finals[k.ChainID].Number, Evidence: now.Evidence}
-	})
-	if err != nil {
-		return changed, err
+	everything := func(schema.Key) bool { return true }
+	changed := findingRows.replace(known, found, everything, schema.Version{Rules: match.RuleVersion, Evidence: now.Evidence})
+	if err := schema.Findings.Insert(ctx, a.store, changed); err != nil {
+		return 0, err
 	}
 	now.Found = len(found)
 	if body, err = json.Marshal(now); err != nil {
-		return changed, err
+		return 0, err
 	}
-	return changed, schema.Cursors.Insert(ctx, a.store, []schema.Cursor{{Name: windowsCursor, Seq: now.Evidence, Body: string(body)}})
+	return len(changed), schema.Cursors.Insert(ctx, a.store, []schema.Cursor{{Name: windowsCursor, Seq: now.Evidence, Body: string(body)}})
 }
 
 // window runs one rule over one chain. Its memory is bounded: a long history is grouped and joined by way of the disk.
@@ -126,30 +114,6 @@ func (a *Auditor) window(ctx context.Context, rule findings.Rule, chain uint64, 
 		found = append(found, f)
 	}
 	return found, rows.Err()
-}
-
-// replaceWindows writes what the window rules found now in place of what they had found, in one insert.
-func (a *Auditor) replaceWindows(ctx context.Context, known map[windowID]schema.Finding, found []schema.Finding, version func(schema.Key) schema.Version) (int, error) {
-	var changed []schema.Finding
-	for _, f := range found {
-		id := windowID{f.Key, f.Rule, f.Other}
-		was, ok := known[id]
-		delete(known, id)
-		f.Version = was.Version
-		if ok && f == was {
-			continue
-		}
-		f.Version = version(f.Key)
-		changed = append(changed, f)
-	}
-	for id, f := range known {
-		f.Deleted, f.Version = true, version(id.key)
-		changed = append(changed, f)
-	}
-	slices.SortFunc(changed, func(x, y schema.Finding) int {
-		return cmp.Or(x.Key.Compare(y.Key), cmp.Compare(x.Rule, y.Rule), cmp.Compare(x.Other, y.Other))
-	})
-	return len(changed), schema.Findings.Insert(ctx, a.store, changed)
 }
 
 // windowRules picks the findings of the window rules, and sweepRules all others: each replaces its own and leaves the other's alone.

@@ -74,9 +74,9 @@ func (w *windowed) look() int {
 	insert(w.books, schema.Transfers, w.transfers)
 	insert(w.books, schema.Blocks, []schema.Block{{ChainID: base, Number: 1, Hash: schema.Hash{0xde}}})
 	final := schema.BlockRef{Number: 1000, Time: day + 2*86400}
-	err := w.auditor.setCursor(context.Background(), 1, progress{
+	err := w.auditor.end(context.Background(), 1, progress{
 		Writers: map[string]uint64{"w": 1}, AsOf: point{Heads: map[uint64]schema.Head{base: {ChainID: base, Latest: final, Safe: final, Final: final}}},
-	})
+	}, nil)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -22,21 +22,31 @@ type changes struct {
 }
 
 func (j *judged) changes() changes {
+	payments := make([]schema.Payment, len(j.cases))
+	for i := range j.cases {
+		payments[i] = normal(j.cases[i].Payment)
+	}
+	for i := range j.known.payments {
+		j.known.payments[i] = normal(j.known.payments[i])
+	}
 	return changes{
-		changedPayments(j.known.payments, j.scope, j.cases, j.version),
-		changedFindings(j.known.findings, j.scope, j.found, j.version),
-		changedRefunds(j.known.refunds, j.scope, j.refunds, j.version),
-		changedLinks(j.known.links, j.links, j.version),
+		paymentRows.replace(j.known.payments, payments, j.scope.has, j.version()),
+		findingRows.replace(j.known.findings, j.found, j.scope.has, j.version()),
+		refundRows.replace(j.known.refunds, j.refunds, j.scope.has, j.version()),
+		linkRows.replace(j.known.links, j.links, nil, j.version()), // a claim is always somebody's
 	}
 }
 
-// version is the one under which rows of a payment are written now.
-func (j *judged) version(k schema.Key) schema.Version {
-	return schema.Version{Rules: match.RuleVersion, Final: j.asof.Heads[k.ChainID].Final.Number, Evidence: j.asof.Evidence}
+// version is the one under which rows are written now.
+func (j *judged) version() schema.Version {
+	return schema.Version{Rules: match.RuleVersion, Evidence: j.asof.Evidence}
 }
 
 // write stores what judging has changed.
 func (a *Auditor) write(ctx context.Context, j *judged, c changes) error {
+	if err := a.before("rows"); err != nil {
+		return err
+	}
 	writes, ctx := errgroup.WithContext(ctx) // all are there before the cursor is, in whatever order
 	writes.Go(func() error { return schema.Payments.Insert(ctx, a.store, c.payments) })
 	writes.Go(func() error { return schema.Findings.Insert(ctx, a.store, c.findings) })
@@ -49,60 +59,40 @@ func (a *Auditor) write(ctx context.Context, j *judged, c changes) error {
 	return writes.Wait()
 }
 
-func changedPayments(was []schema.Payment, s *scope, cases []match.Case, version func(schema.Key) schema.Version) (changed []schema.Payment) {
-	for i := range was {
-		was[i] = normal(was[i])
-	}
-	known := newest(was, func(p *schema.Payment) schema.Key { return p.Key }, func(p *schema.Payment) (*schema.Version, bool) { return &p.Version, p.Deleted })
-	for i := range cases {
-		p := cases[i].Payment
-		was, ok := known[p.Key]
-		delete(known, p.Key)
-		p.Version = was.row.Version
-		if ok && !was.unsure && reflect.DeepEqual(was.row, normal(p)) {
-			continue
-		}
-		p.Version = version(p.Key)
-		changed = append(changed, p)
-	}
-	for k, was := range known { // judged whole, and there no more
-		if p := was.row; s.has(k) {
-			p.Deleted, p.Version = true, version(k)
-			changed = append(changed, p)
-		}
-	}
-	slices.SortFunc(changed, func(x, y schema.Payment) int { return x.Key.Compare(y.Key) })
-	return changed
+// derived says of the rows of a derived table what makes one the same row, whose it is, and where its version stands.
+type derived[R any, K comparable] struct {
+	id      func(*R) K
+	key     func(*R) schema.Key
+	version func(*R) (v *schema.Version, deleted *bool)
 }
+
+var (
+	paymentRows = derived[schema.Payment, schema.Key]{
+		func(p *schema.Payment) schema.Key { return p.Key },
+		func(p *schema.Payment) schema.Key { return p.Key },
+		func(p *schema.Payment) (*schema.Version, *bool) { return &p.Version, &p.Deleted },
+	}
+	findingRows = derived[schema.Finding, findingID]{
+		func(f *schema.Finding) findingID { return findingID{f.Key, f.Rule, f.Other} },
+		func(f *schema.Finding) schema.Key { return f.Key },
+		func(f *schema.Finding) (*schema.Version, *bool) { return &f.Version, &f.Deleted },
+	}
+	refundRows = derived[schema.Refund, refundID]{
+		func(r *schema.Refund) refundID { return refundID{r.Key, r.Transaction, r.LogIndex} },
+		func(r *schema.Refund) schema.Key { return r.Key },
+		func(r *schema.Refund) (*schema.Version, *bool) { return &r.Version, &r.Deleted },
+	}
+	linkRows = derived[schema.Link, schema.Hash]{
+		func(l *schema.Link) schema.Hash { return l.ClaimID },
+		func(l *schema.Link) schema.Key { return l.Key },
+		func(l *schema.Link) (*schema.Version, *bool) { return &l.Version, &l.Deleted },
+	}
+)
 
 // findingID is what makes a finding the same finding.
 type findingID struct {
 	key         schema.Key
 	rule, other string
-}
-
-func idOfFinding(f *schema.Finding) findingID { return findingID{f.Key, f.Rule, f.Other} }
-
-func changedFindings(was []schema.Finding, s *scope, found []schema.Finding, version func(schema.Key) schema.Version) (changed []schema.Finding) {
-	known := newest(was, idOfFinding, func(f *schema.Finding) (*schema.Version, bool) { return &f.Version, f.Deleted })
-	for _, f := range found {
-		was, ok := known[idOfFinding(&f)]
-		delete(known, idOfFinding(&f))
-		f.Version = was.row.Version
-		if ok && !was.unsure && f == was.row {
-			continue
-		}
-		f.Version = version(f.Key)
-		changed = append(changed, f)
-	}
-	for id, was := range known {
-		if f := was.row; s.has(id.key) {
-			f.Deleted, f.Version = true, version(id.key)
-			changed = append(changed, f)
-		}
-	}
-	slices.SortFunc(changed, func(x, y schema.Finding) int { return x.Key.Compare(y.Key) })
-	return changed
 }
 
 // refundID is the Transfer, and the payment that it gives back.
@@ -112,41 +102,32 @@ type refundID struct {
 	index       uint32
 }
 
-func idOfRefund(r *schema.Refund) refundID { return refundID{r.Key, r.Transaction, r.LogIndex} }
-
-func changedRefunds(was []schema.Refund, s *scope, refunds []schema.Refund, version func(schema.Key) schema.Version) (changed []schema.Refund) {
-	known := newest(was, idOfRefund, func(r *schema.Refund) (*schema.Version, bool) { return &r.Version, r.Deleted })
-	for _, r := range refunds {
-		was, ok := known[idOfRefund(&r)]
-		delete(known, idOfRefund(&r))
-		r.Version = was.row.Version
-		if ok && !was.unsure && r == was.row {
-			continue
+// replace gives the rows to write so that what is stands in place of what was: those that are new or differ, and a tombstone for each that is there no more
+// and whose payment was judged whole.
+func (d derived[R, K]) replace(was, is []R, whole func(schema.Key) bool, now schema.Version) (changed []R) {
+	known := d.newest(was)
+	for _, r := range is {
+		id := d.id(&r)
+		old, ok := known[id]
+		delete(known, id)
+		v, _ := d.version(&r)
+		if ok && !old.unsure {
+			w, _ := d.version(&old.row)
+			if *v = *w; reflect.DeepEqual(r, old.row) {
+				continue
+			}
 		}
-		r.Version = version(r.Key)
+		*v = now
 		changed = append(changed, r)
 	}
-	for id, was := range known {
-		if r := was.row; s.has(id.key) {
-			r.Deleted, r.Version = true, version(id.key)
+	for _, old := range known {
+		if r := old.row; whole != nil && whole(d.key(&r)) {
+			v, deleted := d.version(&r)
+			*v, *deleted = now, true
 			changed = append(changed, r)
 		}
 	}
-	slices.SortFunc(changed, func(x, y schema.Refund) int { return x.Key.Compare(y.Key) })
-	return changed
-}
-
-func changedLinks(was, links []schema.Link, version func(schema.Key) schema.Version) (changed []schema.Link) {
-	known := newest(was, func(x *schema.Link) schema.Hash { return x.ClaimID }, func(x *schema.Link) (*schema.Version, bool) { return &x.Version, x.Deleted })
-	for _, x := range links {
-		was, ok := known[x.ClaimID]
-		x.Version = was.row.Version
-		if ok && !was.unsure && x == was.row {
-			continue
-		}
-		x.Version = version(x.Key)
-		changed = append(changed, x)
-	}
+	slices.SortStableFunc(changed, func(x, y R) int { return d.key(&x).Compare(d.key(&y)) })
 	return changed
 }
 
@@ -157,24 +138,24 @@ type latest[R any] struct {
 }
 
 // newest takes the newest version of each row and leaves out what is deleted, as FINAL does.
-func newest[R any, K comparable](rows []R, id func(*R) K, version func(*R) (*schema.Version, bool)) map[K]latest[R] {
+func (d derived[R, K]) newest(rows []R) map[K]latest[R] {
 	known := make(map[K]latest[R], len(rows))
 	for i := range rows {
-		k := id(&rows[i])
-		was, ok := known[k]
-		v, _ := version(&rows[i])
-		w, _ := version(&was.row)
+		id := d.id(&rows[i])
+		was, ok := known[id]
+		v, _ := d.version(&rows[i])
+		w, _ := d.version(&was.row)
 		switch c := v.Compare(*w); {
 		case !ok || c > 0:
-			known[k] = latest[R]{row: rows[i]}
+			known[id] = latest[R]{row: rows[i]}
 		case c == 0 && !reflect.DeepEqual(was.row, rows[i]):
 			was.unsure = true
-			known[k] = was
+			known[id] = was
 		}
 	}
 	maps.DeleteFunc(known, func(_ K, l latest[R]) bool {
-		_, deleted := version(&l.row)
-		return deleted && !l.unsure
+		_, deleted := d.version(&l.row)
+		return *deleted && !l.unsure
 	})
 	return known
 }

@@ -132,15 +132,14 @@ type Refund struct {
 	Deleted     bool
 }
 
-// Version orders derived rows: the one judged by newer rules, at a later final block, from more evidence wins. It never holds
-// a clock, so that a worker that saw less cannot overwrite one that saw more.
+// Version orders derived rows: the one judged by newer rules, then the one judged from more evidence, wins. It never holds
+// a clock, so that a worker that saw less cannot overwrite one that saw more. Blocks that become final are announced like all evidence.
 type Version struct {
 	Rules    uint16
-	Final    uint64 // final block of the payment's chain at the as-of point, below 2^48
 	Evidence uint64 // evidence batches that all writers had announced at the as-of point
 }
 
 // Compare orders versions: the greater one wins.
 func (v Version) Compare(o Version) int {
-	return cmp.Or(cmp.Compare(v.Rules, o.Rules), cmp.Compare(v.Final, o.Final), cmp.Compare(v.Evidence, o.Evidence))
+	return cmp.Or(cmp.Compare(v.Rules, o.Rules), cmp.Compare(v.Evidence, o.Evidence))
 }

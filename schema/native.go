@@ -282,7 +282,7 @@ func wireVersion[R any](at func(*R) *Version) func() wire[R] {
 		return wire[R]{c, func(rows []R) {
 			for i := range rows {
 				v := at(&rows[i])
-				c.Append(proto.UInt128{Low: v.Evidence, High: uint64(v.Rules)<<48 | v.Final})
+				c.Append(proto.UInt128{Low: v.Evidence, High: versionHigh(v)})
 			}
 		}}
 	}

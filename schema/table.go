@@ -152,6 +152,10 @@ func clock[R any](name string, at func(*R) *int64, wire func() wire[R], from fun
 	}
 }
 
+// versionHigh are the upper bits of a stored version: the rules, and 48 bits that held the final block once, which came before evidence then. All set, they
+// outrank each row that still has it.
+func versionHigh(v *Version) uint64 { return uint64(v.Rules)<<48 | (1<<48 - 1) }
+
 // version packs a Version so that the greater number is the one that saw more.
 func version[R any](at func(*R) *Version) column[R] {
 	return column[R]{
@@ -161,7 +165,7 @@ func version[R any](at func(*R) *Version) column[R] {
 			values := make([]*big.Int, len(rows))
 			for i := range rows {
 				v := at(&rows[i])
-				b := new(big.Int).SetUint64(uint64(v.Rules)<<48 | v.Final)
+				b := new(big.Int).SetUint64(versionHigh(v))
 				values[i] = b.Lsh(b, 64).Or(b, new(big.Int).SetUint64(v.Evidence))
 			}
 			return values
@@ -171,7 +175,7 @@ func version[R any](at func(*R) *Version) column[R] {
 			return &b, func() {
 				low := new(big.Int).And(&b, new(big.Int).SetUint64(^uint64(0))).Uint64()
 				high := new(big.Int).Rsh(&b, 64).Uint64()
-				*at(r) = Version{Rules: uint16(high >> 48), Final: high & (1<<48 - 1), Evidence: low}
+				*at(r) = Version{Rules: uint16(high >> 48), Evidence: low}
 			}
 		},
 	}

@@ -19,7 +19,7 @@ func (c *commands) rebuildCommand() *cobra.Command {
 		Use:   "rebuild",
 		Short: "Make everything that is derived again from evidence, and say what differs",
 		Long: "Judge every payment again from evidence and replace what is derived: payments, links, findings, refunds and what they are found by.\n" +
-			"Evidence, resolutions and closes are not touched. It can be stopped anywhere and done again. It is best done while no worker runs, and says when one swept meanwhile: do it again then.",
+			"Evidence, resolutions and closes are not touched. It can be stopped anywhere and done again. Workers can run beside it.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			ctx := cmd.Context()
@@ -73,7 +73,7 @@ func writeRebuilt(w io.Writer, r *reconcile.Rebuilt, done, verb string) {
 		fmt.Fprintln(w, "evidence has come or time has passed since the last `x402audit reconcile`: what that changes is among the following")
 	}
 	if r.Swept {
-		fmt.Fprintln(w, "a worker has reconciled meanwhile: what that changed may be among the following; do it again to be sure")
+		fmt.Fprintln(w, "a worker has reconciled meanwhile: what that changed may be among the following")
 	}
 	if r.Same() {
 		fmt.Fprintln(w, "nothing "+verb)

@@ -47,7 +47,7 @@ audit: {second_by_above: {USDC: 0.5}}
 			Key:  schema.Key{ChainID: 8453, Token: usdc, Method: schema.MethodEIP3009, Authorizer: payer, Nonce: schema.Hash{n}},
 			Kind: schema.KindCharge, Decimals: 6, Verdict: schema.FailedButSettled, Detail: match.DetailLogPassed, Finality: schema.FinalityFinal, PayTo: shop, Gross: schema.Units(amount),
 			Transaction: schema.Hash{0x70, n}, BlockNumber: 500, LogIndex: uint32(n), SettledAt: 1_795_000_000, FirstSeen: 1_795_000_000_000, RuleVersion: match.RuleVersion,
-			Version: schema.Version{Rules: match.RuleVersion, Final: 1000, Evidence: 1},
+			Version: schema.Version{Rules: match.RuleVersion, Evidence: 1},
 		}
 	}
 	first, second := payment(1, 400_000), payment(2, 600_000)

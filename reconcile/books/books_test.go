@@ -78,7 +78,7 @@ type rows struct {
 
 const evidenceSeen = 7
 
-var judged = schema.Version{Rules: match.RuleVersion, Final: 1000, Evidence: evidenceSeen}
+var judged = schema.Version{Rules: match.RuleVersion, Evidence: evidenceSeen}
 
 // settle adds a settlement in block 100+n with its transaction.
 func (r *rows) settle(k schema.Key, n int, to schema.Address, amount uint64, legs ...schema.Leg) *schema.Settlement {

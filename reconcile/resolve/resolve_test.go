@@ -75,7 +75,7 @@ func put[R any](o *office, table schema.Table[R], rows ...R) {
 func (o *office) judge(payments []schema.Payment, findings ...schema.Finding) {
 	o.t.Helper()
 	o.evidence++
-	v := schema.Version{Rules: match.RuleVersion, Final: final, Evidence: o.evidence}
+	v := schema.Version{Rules: match.RuleVersion, Evidence: o.evidence}
 	for i := range payments {
 		payments[i].Version = v
 	}
