@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"x402audit/schema"
 )
@@ -170,7 +171,8 @@ func (x *Indexer) retract(ctx context.Context, keep int, replacing schema.Hash, 
 	return x.write(ctx, e, h.safe.ref())
 }
 
-// finalize moves blocks that are finalized by now out of the window. The window's tip is known to be on the chain.
+// finalize moves blocks that are finalized by now out of the window. The window's tip is known to be on the chain. Where the
+// head is followed and brings a new block anyway, they move now and then: each move is coverage to write, and a look at the payments that wait for it.
 func (x *Indexer) finalize(h heads) error {
 	p, final := &x.at, h.final.ref()
 	if p.final.Hash == (schema.Hash{}) && final.Number < p.from {
@@ -191,6 +193,10 @@ func (x *Indexer) finalize(h heads) error {
 	if p.window[i].Hash != final.Hash {
 		return x.rpc.refuse(hashMismatch, "its finalized block %d is no ancestor of its latest", final.Number)
 	}
+	if time.Since(x.finalized) < x.finalEvery && uint64(h.latest.Number) >= p.next() {
+		return nil
+	}
+	x.finalized = time.Now()
 	p.settle(int(i) + 1)
 	return nil
 }

@@ -204,7 +204,7 @@ func BenchmarkPair(b *testing.B) {
 	b.SetBytes(int64(len(text)))
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := x.gather(b.Context(), logs, times); err != nil {
+		if _, err := x.gather(b.Context(), logs, times, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

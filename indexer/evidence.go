@@ -67,13 +67,13 @@ func (e *evidence) reset() {
 	}
 }
 
-// gather turns followed logs into evidence. times holds the time of every block that they are in.
-func (x *Indexer) gather(ctx context.Context, logs []event, times map[schema.Hash]int64) (*evidence, error) {
-	return x.gatherInto(ctx, paired{}, logs, times)
+// gather turns followed logs into evidence. times holds the time of every block that they are in, and known the receipts that are there already.
+func (x *Indexer) gather(ctx context.Context, logs []event, times map[schema.Hash]int64, known map[schema.Hash]*receipt) (*evidence, error) {
+	return x.gatherInto(ctx, paired{}, logs, times, known)
 }
 
 // gatherInto is gather with memory for the rows.
-func (x *Indexer) gatherInto(ctx context.Context, p paired, logs []event, times map[schema.Hash]int64) (*evidence, error) {
+func (x *Indexer) gatherInto(ctx context.Context, p paired, logs []event, times map[schema.Hash]int64, known map[schema.Hash]*receipt) (*evidence, error) {
 	if !inOrder(logs) {
 		slices.SortFunc(logs, eventOrder)
 	}
@@ -112,7 +112,7 @@ func (x *Indexer) gatherInto(ctx context.Context, p paired, logs []event, times 
 		x.keep(&p, len(before.settlements), len(before.transfers))
 	}
 	receipts := map[schema.Hash]*receipt{}
-	if err := x.readReceipts(ctx, receipts, unsure); err != nil {
+	if err := x.readReceipts(ctx, receipts, unsure, known); err != nil {
 		return nil, err
 	}
 	calls, err := x.rpc.calls(ctx, called)
@@ -141,7 +141,7 @@ func (x *Indexer) gatherInto(ctx context.Context, p paired, logs []event, times 
 	for i := range e.cancellations {
 		e.touchKey(e.cancellations[i].Key())
 	}
-	if err := x.readReceipts(ctx, receipts, ofInterest); err != nil {
+	if err := x.readReceipts(ctx, receipts, ofInterest, known); err != nil {
 		return nil, err
 	}
 	for _, r := range receipts {
@@ -171,16 +171,21 @@ func (x *Indexer) keep(p *paired, settled, moved int) {
 // inBlock is a transaction and the block that its logs are in.
 type inBlock struct{ transaction, block schema.Hash }
 
-// readReceipts adds the receipts of transactions that logs show to have run. A receipt that is absent, or of another block than
-// its logs, is refused: the chain is reorganizing, or the endpoint is.
-func (x *Indexer) readReceipts(ctx context.Context, into map[schema.Hash]*receipt, wanted []inBlock) error {
+// readReceipts adds the receipts of transactions that logs show to have run, from those that are known or from the endpoint. A receipt that is absent, or of
+// another block than its logs, is refused: the chain is reorganizing, or the endpoint is.
+func (x *Indexer) readReceipts(ctx context.Context, into map[schema.Hash]*receipt, wanted []inBlock, known map[schema.Hash]*receipt) error {
 	var missing []inBlock
 	var hashes []schema.Hash
 	for _, w := range wanted {
-		if _, ok := into[w.transaction]; !ok {
-			into[w.transaction] = nil
-			missing, hashes = append(missing, w), append(hashes, w.transaction)
+		if _, ok := into[w.transaction]; ok {
+			continue
 		}
+		if r := known[w.transaction]; r != nil && r.BlockHash == w.block {
+			into[w.transaction] = r
+			continue
+		}
+		into[w.transaction] = nil
+		missing, hashes = append(missing, w), append(hashes, w.transaction)
 	}
 	if len(missing) == 0 {
 		return nil
@@ -285,7 +290,9 @@ func (x *Indexer) write(ctx context.Context, e *evidence, safe schema.BlockRef) 
 	if err := shown.Wait(); err != nil {
 		return err
 	}
-	x.changed()
+	if moved || len(early)+len(late)+len(e.touches)+len(e.incidents) > 0 {
+		x.changed()
+	}
 	if err := x.writeCursor(ctx); err != nil {
 		return err
 	}
@@ -340,8 +347,15 @@ func (x *Indexer) writeCursor(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if string(body) == p.said {
+		return nil
+	}
 	p.sequence++
-	return insert(ctx, x, schema.Cursors, []schema.Cursor{{Name: x.writer(), Seq: p.sequence, Body: string(body)}})
+	if err := insert(ctx, x, schema.Cursors, []schema.Cursor{{Name: x.writer(), Seq: p.sequence, Body: string(body)}}); err != nil {
+		return err
+	}
+	p.said = string(body)
+	return nil
 }
 
 // report shows the place in metrics.

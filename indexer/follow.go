@@ -10,6 +10,7 @@ import (
 )
 
 const (
+	finalEvery  = time.Second      // how often the final block moves, where each new block of the head brings one
 	askEvery    = time.Second      // how often open questions are looked for; a subscription is not waited for longer, for it can stall
 	resubscribe = 15 * time.Second // how long polling does before a subscription is tried again
 )
@@ -22,6 +23,7 @@ const (
 // failure is logged, shown in the metric failing and tried again: the cursor stays where it is, and nothing is skipped.
 func (x *Indexer) Run(ctx context.Context, changed func()) error {
 	x.mu.Lock()
+	x.finalEvery = finalEvery
 	if changed != nil {
 		x.changed = changed
 	}

@@ -73,9 +73,12 @@ type Indexer struct {
 	rpc     *client
 	metrics *metrics
 
-	mu       sync.Mutex // one of CatchUp, Run's step and Answer at a time
-	at       place
-	loaded   bool   // at says what the store says
+	mu         sync.Mutex // one of CatchUp, Run's step and Answer at a time
+	at         place
+	loaded     bool          // at says what the store says
+	finalEvery time.Duration // at least, between moves of the final block where the head is followed
+	finalized  time.Time     // when it moved
+
 	shrunk   int    // how often in a row the head was an ancestor of the tip
 	limits   limits // of the next range
 	progress progress

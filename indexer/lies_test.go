@@ -163,8 +163,11 @@ func TestLies(t *testing.T) {
 	}
 	for _, lie := range rpctest.Lies {
 		rate := 0.3
-		if lie == rpctest.GoBack { // the head is asked for less often than anything else
+		switch lie {
+		case rpctest.GoBack: // the head is asked for less often than anything else
 			rate = 0.7
+		case rpctest.NoBlock: // the blocks of the window are asked for together: each must be there
+			rate = 0.1
 		}
 		t.Run(lie, func(t *testing.T) {
 			t.Parallel()

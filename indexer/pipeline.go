@@ -80,7 +80,7 @@ func (x *Indexer) prepare(ctx context.Context, r *span, pair bool) error {
 	e := new(evidence)
 	if pair {
 		var err error
-		if e, err = x.gatherInto(ctx, paired{transfers: x.spareTransfers.take()}, r.logs, r.times); err != nil {
+		if e, err = x.gatherInto(ctx, paired{transfers: x.spareTransfers.take()}, r.logs, r.times, nil); err != nil {
 			return err
 		}
 	}

@@ -28,6 +28,7 @@ type place struct {
 	version  uint64 // of the last change of a block's canonicality
 	touch    uint64 // the last sequence in touched
 	sequence uint64 // of the cursor
+	said     string // by the cursor that was written last
 }
 
 // next is the first number that is not read yet.
@@ -172,7 +173,7 @@ func (x *Indexer) loadCursor(ctx context.Context) (cursor, error) {
 		if err := json.Unmarshal([]byte(rows[0].Body), &known); err != nil {
 			return known, fmt.Errorf("chain %s: reading its cursor: %w", x.cfg.Name, err)
 		}
-		p.sequence = rows[0].Seq
+		p.sequence, p.said = rows[0].Seq, rows[0].Body
 		if err := x.sameScope(known); err != nil {
 			return known, err
 		}

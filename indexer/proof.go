@@ -26,8 +26,9 @@ func (h *header) UnmarshalJSON(b []byte) error {
 
 // proof is what the receipts of one block show.
 type proof struct {
-	logs []chainLog // all logs of the block, or none where its bloom speaks for no followed one
-	why  string     // it is not proved; "" when it is
+	logs     []chainLog    // all logs of the block, or none where its bloom speaks for no followed one
+	receipts blockReceipts // that were read for it
+	why      string        // it is not proved; "" when it is
 }
 
 // proofBatch is how many blocks' receipts are asked for at once: a block's can be a megabyte.
@@ -56,6 +57,7 @@ func (x *Indexer) prove(ctx context.Context, blocks []*header) ([]proof, error) 
 			return nil, err
 		}
 		for i, k := range part {
+			proofs[k].receipts = receipts[i]
 			proofs[k].logs, proofs[k].why = receipts[i].logsOf(blocks[k])
 		}
 	}
@@ -144,13 +146,9 @@ func (x *Indexer) judge(b *header, answered, proved []event) *schema.Incident {
 
 // believe settles on the followed logs of blocks of the window, and how strongly each is known. Every block whose bloom speaks for a followed
 // event is proved. Where the node does not let it be, the answer stands when it is not empty or its emptiness is confirmed otherwise.
-func (x *Indexer) believe(ctx context.Context, blocks []*header, answers [][]chainLog) (
+func (x *Indexer) believe(ctx context.Context, blocks []*header, answers [][]chainLog, proofs []proof) (
 	logs []chainLog, hows []schema.How, incidents []schema.Incident, err error,
 ) {
-	proofs, err := x.prove(ctx, blocks)
-	if err != nil {
-		return nil, nil, nil, err
-	}
 	for i, b := range blocks {
 		how := schema.ReadLogs
 		if b.hashes {

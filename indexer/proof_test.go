@@ -417,9 +417,16 @@ func TestASearchSurvivesARestart(t *testing.T) {
 
 func TestL1Fee(t *testing.T) {
 	w := newWorld(t, openStore(t))
-	w.chain.Tell(func(method string, args []any, answer any, err error) (any, error) {
-		if r, ok := answer.(map[string]any); ok && method == "eth_getTransactionReceipt" && r != nil {
-			r["l1Fee"] = "0x2386f26fc10000"
+	w.chain.Tell(func(method string, _ []any, answer any, err error) (any, error) {
+		switch r := answer.(type) {
+		case map[string]any:
+			if method == "eth_getTransactionReceipt" {
+				r["l1Fee"] = "0x2386f26fc10000"
+			}
+		case []map[string]any:
+			if method == "eth_getBlockReceipts" {
+				r[0]["l1Fee"] = "0x2386f26fc10000"
+			}
 		}
 		return answer, err
 	})

@@ -7,19 +7,21 @@ import (
 
 	"github.com/ethereum/go-ethereum/core/types"
 	"github.com/ethereum/go-ethereum/rpc"
+	"golang.org/x/sync/errgroup"
 
 	"x402audit/schema"
 )
 
 // maxStep is how many blocks of the window are read and stored at once. At the head there is one or a few; a window that is hours deep
 // is read by as many.
-const maxStep = 512
+const maxStep = 256
 
 // extend reads blocks above the finalized one, up to the head. Each is read by number, must be the child of the one before it, and its logs
-// are asked for by its hash (EIP-234), so that they cannot come from another fork.
+// are asked for by its hash (EIP-234), so that they cannot come from another fork. At the head a node's time to answer counts: logs and the receipts that prove
+// them are asked for side by side, and no receipt of these is asked for again.
 func (x *Indexer) extend(ctx context.Context, h heads) error {
 	for x.at.next() <= uint64(h.latest.Number) {
-		blocks, err := x.children(ctx, uint64(h.latest.Number))
+		blocks, err := x.children(ctx, h.latest)
 		if err != nil {
 			return err
 		}
@@ -27,11 +29,15 @@ func (x *Indexer) extend(ctx context.Context, h heads) error {
 			// The next look at the heads finds out where the chains part.
 			return sentence{fmt.Sprintf("chain %s: the chain changed while block %d was read", x.cfg.Name, x.at.next()), errRefused}
 		}
-		answers, err := x.logsOf(ctx, blocks)
-		if err != nil {
+		var answers [][]chainLog
+		var proofs []proof
+		asks, asking := errgroup.WithContext(ctx)
+		asks.Go(func() (err error) { answers, err = x.logsOf(asking, blocks); return err })
+		asks.Go(func() (err error) { proofs, err = x.prove(asking, blocks); return err })
+		if err := asks.Wait(); err != nil {
 			return err
 		}
-		logs, hows, incidents, err := x.believe(ctx, blocks, answers)
+		logs, hows, incidents, err := x.believe(ctx, blocks, answers, proofs)
 		if err != nil {
 			return err
 		}
@@ -42,7 +48,7 @@ func (x *Indexer) extend(ctx context.Context, h heads) error {
 		for _, b := range blocks {
 			times[b.Hash] = int64(b.Time)
 		}
-		e, err := x.gather(ctx, decodeAll(logs), times)
+		e, err := x.gather(ctx, decodeAll(logs), times, receiptsOf(proofs))
 		if err != nil {
 			return err
 		}
@@ -61,19 +67,35 @@ func (x *Indexer) extend(ctx context.Context, h heads) error {
 	return nil
 }
 
+// receiptsOf are the receipts of proved blocks, by transaction.
+func receiptsOf(proofs []proof) map[schema.Hash]*receipt {
+	all := map[schema.Hash]*receipt{}
+	for _, p := range proofs {
+		if p.why == "" {
+			for _, r := range p.receipts {
+				all[r.Transaction] = r
+			}
+		}
+	}
+	return all
+}
+
 func (x *Indexer) blockRow(b *header) schema.Block {
 	return schema.Block{ChainID: x.cfg.ChainID, Number: uint64(b.Number), Hash: b.Hash, Parent: b.Parent, Time: int64(b.Time), Canonical: true}
 }
 
-// children reads the next blocks after the tip, as far as each is the parent of the one after it.
-func (x *Indexer) children(ctx context.Context, latest uint64) ([]*header, error) {
+// children reads the next blocks after the tip, as far as each is the parent of the one after it. The latest has come with the heads.
+func (x *Indexer) children(ctx context.Context, latest *header) ([]*header, error) {
 	var numbers []uint64
-	for n := x.at.next(); n <= latest && len(numbers) < maxStep; n++ {
+	for n := x.at.next(); n < uint64(latest.Number) && len(numbers) < maxStep; n++ {
 		numbers = append(numbers, n)
 	}
 	blocks, err := x.rpc.headers(ctx, numbers...)
 	if err != nil {
 		return nil, err
+	}
+	if len(numbers) < maxStep {
+		blocks = append(blocks, latest)
 	}
 	tip, ok := x.at.tip()
 	for i, b := range blocks {
