@@ -155,16 +155,16 @@ func (c *coverage) read(r *span) {
 	}
 }
 
-// join makes one range of two without a gap between them: below's, and the one that it ends at.
+// join makes one range of two without a gap between them: below's, and the one that it ends at. It is below's to tell, whose evidence is
+// written with it: beside that it may not be written, only after.
 func (c *coverage) join(below *coverage) {
 	for how, b := range below.last {
 		if r, ok := c.last[how]; ok && b.FromBlock < r.FromBlock && b.ToBlock+1 >= r.FromBlock {
 			r.FromBlock = b.FromBlock
-			if c.changed == nil {
-				c.changed = map[rangeKey]schema.Coverage{}
+			if below.changed == nil {
+				below.changed = map[rangeKey]schema.Coverage{}
 			}
-			c.last[how], c.changed[rangeKey{how, r.FromBlock}] = r, r
-			delete(below.changed, rangeKey{how, r.FromBlock})
+			c.last[how], below.changed[rangeKey{how, r.FromBlock}] = r, r
 		}
 	}
 }
