@@ -20,7 +20,8 @@
 // is read again (hole.go). Earlier blocks, or another token, that are asked for when a store is filled already are arrears, and read beside
 // the head (arrears.go).
 //
-// Questions of the audit (questions.go) are answered at the final block into witnesses and transactions.
+// Questions of the audit (questions.go) are answered at the final block into witnesses and transactions. What merchants hold is recorded at
+// checkpoints in time (balance.go), so that money in and out can be tied out.
 //
 // The endpoint is not trusted to agree with itself: answers that contradict a header or each other are refused and asked for
 // again (rpc.go). A range that a node refuses is read as that node's words ask for (provider.go): smaller, within its cap, or later, and never

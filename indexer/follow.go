@@ -88,6 +88,7 @@ func (x *Indexer) step(ctx context.Context, answered *time.Time) error {
 			if _, err := x.answer(ctx); err != nil {
 				return err
 			}
+			x.balances(ctx, false)
 		}
 	}
 	return nil

@@ -43,6 +43,10 @@ type Config struct {
 	// touched. Nil picks none.
 	PaysOut func(sender schema.Address) bool
 
+	// Accounts are those whose balances of the tokens are recorded, at each multiple of BalancesEvery in Unix time and where the index begins. Without any, or with 0, none are.
+	Accounts      []schema.Address
+	BalancesEvery time.Duration
+
 	// Link reads every header of the backfill, Prove every block's receipts too. Sample proves a share of its blocks, from 0 to 1. The
 	// unfinalized window is always linked and proved.
 	Link, Prove bool
@@ -85,7 +89,10 @@ type Indexer struct {
 	told     time.Time // of arrears
 	asked    asked
 	searches searches
-	changed  func()
+
+	checkpoints checkpoints
+
+	changed func()
 
 	disputing sync.Mutex // ranges are compared side by side
 	disputes  map[*endpoint]dispute

@@ -39,7 +39,7 @@ const askAgain = 2
 // only at a final block at or after NotBefore.
 //
 // An authorization that the node calls used though the index has no event of it is looked for (hole.go). Its event, when
-// it is found later than the answer was given, counts as one too.
+// it is found later than the answer was given, counts as one too. The balances of merchants are recorded as well (balance.go).
 func (x *Indexer) Answer(ctx context.Context) (answered int, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -51,7 +51,11 @@ func (x *Indexer) Answer(ctx context.Context) (answered int, err error) {
 			return 0, err
 		}
 	}
-	return x.answer(ctx)
+	if answered, err = x.answer(ctx); err != nil {
+		return answered, err
+	}
+	x.balances(ctx, true)
+	return answered, ctx.Err()
 }
 
 // openQuestions leaves out what was answered: at a final block not before the question's time, or by a receipt in a final block.

@@ -115,6 +115,7 @@ func readerGrants(database string) []string {
 		Claims.Name, Sightings.Name, Deliveries.Name, Heads.Name, Links.Name, Payments.Name, Findings.Name, Cursors.Name, Coverages.Name,
 		Touches.Name, Questions.Name, Reorgs.Name, Incidents.Name, Neighbours.Name, Waiting.Name, "schema_migrations",
 		Payouts.Name, Refunds.Name, Resolutions.Name, "resolutions_in_force",
+		Balances.Name, "movements", "tie_out",
 		"exceptions", "revenue", "verdicts", "own_payments", "causes", "problems",
 		"payments_by_hour", "payment_hours", "inorganic_by_hour", "book_marks", "restatements",
 		"book_revenue_hours", "book_revenue_days", "book_revenue_months", "book_prices_hours", "book_prices_days", "book_facilitators_hours", "book_facilitators_days",

@@ -105,6 +105,7 @@ type Chain struct {
 	subscribed  int
 	noFinal     bool
 	noLogTime   bool
+	multicall   bool
 	moved       *sync.Cond // a block was added
 	requests    int
 	url, ws     string

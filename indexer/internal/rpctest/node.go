@@ -254,9 +254,20 @@ type CallArgs struct {
 	Data hexutil.Bytes  `json:"data"`
 }
 
-// Call is eth_call for authorizationState(address,bytes32), which it answers from the logs of the chain up to the block, and for Permit2's nonceBitmap.
+// Call is eth_call for authorizationState(address,bytes32) and balanceOf(address), which it answers from the logs of the chain up to the block, for Permit2's nonceBitmap, and
+// for Multicall3's aggregate3 of balanceOf where the chain has that.
 func (n *node) Call(args CallArgs, at rpc.BlockNumberOrHash) (any, error) {
 	return n.answer("eth_call", []any{args, at}, func() (any, error) {
+		if at.BlockHash != nil && (args.To == Multicall3 || len(args.Data) == 4+32) {
+			i := slices.IndexFunc(n.c.blocks, func(b *Block) bool { return b.Hash == *at.BlockHash })
+			if i < 0 {
+				return nil, Error{-32000, "header not found"}
+			}
+			if args.To == Multicall3 {
+				return hexutil.Bytes(n.c.aggregate(n.c.blocks[:i+1], args.Data)), nil
+			}
+			return hexutil.Bytes(balance(n.c.blocks[:i+1], args.To, common.BytesToAddress(args.Data[4:]))), nil
+		}
 		if at.BlockHash == nil || len(args.Data) != 4+64 {
 			return nil, Error{3, "execution reverted"}
 		}

@@ -30,6 +30,7 @@ func defaults() *Config {
 			CircularPayments: limits.CircularPayments, CircularShare: limits.CircularShare, CircularHub: limits.CircularHub,
 			PoisoningSettlements: limits.PoisoningSettlements, PoisoningDust: Units(limits.PoisoningDust),
 		}},
+		Close:    closeDefaults(),
 		Receive:  receiveDefaults(),
 		Read:     Read{Listen: ListenOff},
 		Grafana:  grafanaDefaults(),
@@ -53,6 +54,7 @@ func (t *tree) complete(c *Config) {
 	t.oneOf("audit.signatures", c.Auditing.Signatures, SignaturesCheck, SignaturesOff)
 	t.thresholds(&c.Auditing.Thresholds)
 	t.secondBy(c)
+	t.close(&c.Close)
 	t.schedule("schedule.reconcile", c.Schedule.Reconcile)
 	t.schedule("schedule.windows", c.Schedule.Windows)
 	t.listen("http.listen", c.HTTP.Listen, "127.0.0.1:9402")

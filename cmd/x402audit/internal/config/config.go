@@ -41,6 +41,7 @@ type Config struct {
 	Read         Read          `yaml:"read"`
 	Rules        Rules         `yaml:"rules"`
 	Auditing     Auditing      `yaml:"audit"`
+	Close        Close         `yaml:"close"`
 	Schedule     Schedule      `yaml:"schedule"`
 	HTTP         HTTP          `yaml:"http"`
 	Grafana      Grafana       `yaml:"grafana"`

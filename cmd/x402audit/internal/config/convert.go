@@ -46,6 +46,7 @@ func (c *Config) Indexers() []indexer.Config {
 			FinalDepth: chain.FinalDepth, Poll: time.Duration(chain.Poll),
 			Link: chain.Link, Prove: chain.Prove, Sample: chain.Sample, Compare: chain.Compare,
 			Interest: interest(&audit), KeepTransfer: keepTransfer(&audit), PaysOut: audit.Merchants.Has,
+			Accounts: c.payTos(), BalancesEvery: time.Duration(c.Close.Balances),
 		}
 		if chain.Scope == ScopeWatched {
 			list[i].Watched = c.watched()
@@ -75,6 +76,18 @@ func (c *Config) watched() []schema.Address {
 	}
 	slices.SortFunc(list, schema.Address.Cmp)
 	return slices.Compact(list)
+}
+
+// payTos are the merchants' addresses whose balances are recorded.
+func (c *Config) payTos() []schema.Address {
+	var list []schema.Address
+	for _, m := range c.Merchants {
+		for _, a := range m.Addresses {
+			list = append(list, schema.Address(a))
+		}
+	}
+	slices.SortFunc(list, schema.Address.Cmp)
+	return list
 }
 
 // interest picks the settlements whose sender is read: all of them where a facilitator is operated, because its settlements are known by
