@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/ethereum/go-ethereum/rpc"
+
+	"x402audit/schema"
 )
 
 const (
@@ -19,7 +21,7 @@ const (
 // elsewhere, and when the subscription fails, it polls. changed is called after each durable write; it must not block and
 // must not call the indexer.
 //
-// An endpoint that was never reached, serves another chain, knows no finalized block or forked below it ends Run with an error. Any other
+// An endpoint that was never reached, serves another chain, knows no finalized block or forked below it, and a store that refuses for good, end Run with an error. Any other
 // failure is logged, shown in the metric failing and tried again: the cursor stays where it is, and nothing is skipped.
 func (x *Indexer) Run(ctx context.Context, changed func()) error {
 	x.mu.Lock()
@@ -71,7 +73,7 @@ func (x *Indexer) permanent(err error) bool {
 	if errors.Is(err, ErrNoFinalized) {
 		return x.at.head.Seq == 0 // a node that knew one before will know one again
 	}
-	return errors.Is(err, ErrChainID) || errors.Is(err, ErrFork) || errors.Is(err, ErrConfig)
+	return schema.Permanent(err) || errors.Is(err, ErrChainID) || errors.Is(err, ErrFork) || errors.Is(err, ErrConfig)
 }
 
 // step brings the store to the head, and answers questions when it is time.

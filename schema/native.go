@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math/big"
@@ -40,6 +41,7 @@ type nativeConn struct {
 const (
 	nativeIdle = 8                // connections that are kept
 	staleAfter = 30 * time.Second // servers close what rests too long
+	readWithin = 5 * time.Minute  // a server that says nothing for so long is away; clickhouse-go thinks so too
 )
 
 // newNative is nil for stores that do not speak the native protocol.
@@ -49,7 +51,7 @@ func newNative(o *clickhouse.Options) *native {
 	}
 	n := &native{addrs: o.Addr, idle: make(chan *nativeConn, nativeIdle), wires: map[string]any{}, options: ch.Options{
 		Database: o.Auth.Database, User: o.Auth.Username, Password: o.Auth.Password, TLS: o.TLS,
-		DialTimeout: o.DialTimeout, ReadTimeout: ch.NoTimeout, Compression: ch.CompressionLZ4,
+		DialTimeout: o.DialTimeout, ReadTimeout: cmp.Or(o.ReadTimeout, readWithin), Compression: ch.CompressionLZ4,
 	}}
 	// Rows of one key are made one by merges and by FINAL, as anywhere else; doing it at the insert too takes a quarter of the engine's time.
 	n.options.Settings = append(n.options.Settings, ch.Setting{Key: "optimize_on_insert", Value: "0", Important: true})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -21,12 +22,15 @@ type Store struct {
 	conn   driver.Conn
 	native *native        // nil for a server that is reached over HTTP
 	engine *engine.Engine // nil for a server
+
+	cluster Cluster
 }
 
 // Options name the store. DSN is "embedded:DIR", or a clickhouse://, http:// or https:// address with user, password and database.
 type Options struct {
-	DSN    string
-	Engine engine.Options // of the embedded engine; its Dir comes from the DSN
+	DSN     string
+	Cluster Cluster
+	Engine  engine.Options // of the embedded engine; its Dir comes from the DSN
 }
 
 // ErrDSN is answered for a DSN that names no store.
@@ -35,6 +39,9 @@ var ErrDSN = errors.New(`clickhouse.dsn is neither "embedded:DIR" nor a clickhou
 // Open connects, and starts the embedded engine when the DSN asks for it and no other process runs it on that folder yet.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	if dir, ok := strings.CutPrefix(o.DSN, "embedded:"); ok {
+		if o.Cluster.Name != "" {
+			return nil, fmt.Errorf("%w: the embedded engine is one server; name a node of the cluster in clickhouse.dsn", ErrCluster)
+		}
 		o.Engine.Dir = dir
 		o.Engine.ReaderGrants = readerGrants(engine.Database)
 		e, err := engine.Open(ctx, o.Engine)
@@ -52,18 +59,29 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		s.native.options.Compression = ch.CompressionDisabled // on this machine it costs more than it saves
 		return s, nil
 	}
-	scheme, _, _ := strings.Cut(o.DSN, "://")
+	return dial(ctx, o.DSN, o.Cluster)
+}
+
+// dial connects to a server, which may be a node of a cluster. What the DSN itself sets stands.
+func dial(ctx context.Context, dsn string, cluster Cluster) (*Store, error) {
+	scheme, _, _ := strings.Cut(dsn, "://")
 	if !slices.Contains([]string{"clickhouse", "http", "https"}, scheme) {
 		return nil, ErrDSN
 	}
-	options, err := clickhouse.ParseDSN(o.DSN)
+	options, err := clickhouse.ParseDSN(dsn)
 	if err != nil || len(options.Addr) == 0 || options.Addr[0] == "" {
 		return nil, ErrDSN
+	}
+	if cluster.Name != "" {
+		given := options.Settings
+		options.Settings = cluster.settings()
+		maps.Copy(options.Settings, given)
 	}
 	s, err := connect(ctx, options)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to ClickHouse at %s: %w", strings.Join(options.Addr, ","), err)
 	}
+	s.cluster = cluster
 	return s, nil
 }
 
@@ -104,26 +122,4 @@ func (s *Store) Close(ctx context.Context) error {
 		err = errors.Join(err, s.engine.Close(ctx))
 	}
 	return err
-}
-
-// readerGrants is what the reader role (Grafana) may see: books and evidence, but no raw line, for a raw line can hold a live
-// bearer authorization.
-func readerGrants(database string) []string {
-	var grants []string
-	for _, table := range []string{
-		Blocks.Name, Settlements.Name, Cancellations.Name, Transfers.Name, Transactions.Name, Witnesses.Name, Rejects.Name,
-		Claims.Name, Sightings.Name, Deliveries.Name, Heads.Name, Links.Name, Payments.Name, Findings.Name, Cursors.Name, Coverages.Name,
-		Touches.Name, Questions.Name, Reorgs.Name, Incidents.Name, Neighbours.Name, Waiting.Name, "schema_migrations",
-		Payouts.Name, Refunds.Name, Resolutions.Name, "resolutions_in_force",
-		Balances.Name, "movements", "tie_out",
-		"exceptions", "revenue", "verdicts", "own_payments", "causes", "problems",
-		"payments_by_hour", "payment_hours", "inorganic_by_hour", "book_marks", "restatements",
-		"book_revenue_hours", "book_revenue_days", "book_revenue_months", "book_prices_hours", "book_prices_days", "book_facilitators_hours", "book_facilitators_days",
-		"book_exceptions_hours", "book_payers_days", "book_payers_months",
-		"revenue_hours", "revenue_days", "revenue_months", "revenue_between", "prices_hours", "prices_days", "unit_prices", "price_distribution",
-		"facilitators_hours", "facilitators_days", "facilitator_scorecard", "exceptions_open", "payers_months", "payer_distribution", "index_health", "rejects_by_reason",
-	} {
-		grants = append(grants, "GRANT SELECT ON "+database+"."+table)
-	}
-	return grants
 }

@@ -15,9 +15,8 @@ import (
 	"os/signal"
 	"syscall"
 
-	"github.com/ClickHouse/clickhouse-go/v2"
-
 	"x402audit/cmd/x402audit/internal/config"
+	"x402audit/schema"
 	"x402audit/schema/engine"
 )
 
@@ -69,15 +68,11 @@ type usageError struct{ error }
 
 // sentence puts the faults that have one remedy into words.
 func sentence(err error) string {
-	const unknownTable, unknownDatabase = 60, 81
-	var exception *clickhouse.Exception
-	if errors.As(err, &exception) {
-		switch exception.Code {
-		case unknownTable:
-			return "there are no books in this database yet: run `x402audit run`, or `x402audit migrate` for empty tables"
-		case unknownDatabase:
-			return "the database named by clickhouse.dsn does not exist: create it, or name another"
-		}
+	switch schema.ErrorCode(err) {
+	case schema.CodeUnknownTable:
+		return "there are no books in this database yet: run `x402audit run`, or `x402audit migrate` for empty tables"
+	case schema.CodeUnknownDatabase:
+		return "the database named by clickhouse.dsn does not exist: create it, or name another"
 	}
 	return err.Error()
 }

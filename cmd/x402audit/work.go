@@ -163,7 +163,8 @@ func imported(s ingest.Summary) string {
 }
 
 func (c *commands) migrateCommand() *cobra.Command {
-	return c.configured(&cobra.Command{
+	var plan, roles bool
+	cmd := c.configured(&cobra.Command{
 		Use:   "migrate",
 		Short: "Make or update the tables",
 		Args:  cobra.NoArgs,
@@ -174,6 +175,15 @@ func (c *commands) migrateCommand() *cobra.Command {
 				return err
 			}
 			defer o.close(ctx, &err)
+			show := o.store.Plan
+			if roles {
+				show = o.store.Roles
+			}
+			if plan || roles {
+				sql, err := show(ctx)
+				fmt.Fprint(c.out, sql)
+				return err
+			}
 			done, err := o.store.Migrate(ctx)
 			for _, m := range done {
 				state := "was there"
@@ -185,6 +195,10 @@ func (c *commands) migrateCommand() *cobra.Command {
 			return err
 		},
 	})
+	cmd.Flags().BoolVar(&plan, "plan", false, "show the SQL that would be run, and run nothing")
+	cmd.Flags().BoolVar(&roles, "roles", false, "show SQL that makes the roles of the worker and of Grafana, for the server's administrator, and run nothing")
+	cmd.MarkFlagsMutuallyExclusive("plan", "roles")
+	return cmd
 }
 
 // migrate brings the tables up to date before a command writes.

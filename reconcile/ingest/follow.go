@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+
+	"x402audit/schema"
 )
 
 // follower reads one path through all the files that it names in the course of time.
@@ -27,8 +29,8 @@ func (f *follower) nudge() {
 	}
 }
 
-// run follows until the context ends.
-func (f *follower) run(ctx context.Context, poll, pause time.Duration) {
+// run follows until the context ends, or the store refuses for good what was read.
+func (f *follower) run(ctx context.Context, poll, pause time.Duration) error {
 	retry := backoff.NewExponentialBackOff()
 	retry.MaxInterval = 30 * time.Second
 	told := ""
@@ -44,7 +46,7 @@ func (f *follower) run(ctx context.Context, poll, pause time.Duration) {
 			err = f.catchUp(ctx)
 		}
 		if ctx.Err() != nil {
-			return
+			return nil
 		}
 		wait := poll
 		var file *FileError
@@ -61,6 +63,8 @@ func (f *follower) run(ctx context.Context, poll, pause time.Duration) {
 				told = err.Error()
 				f.log.Warn(told)
 			}
+		case schema.Permanent(err):
+			return err
 		default:
 			f.leave()
 			wait = retry.NextBackOff()
@@ -68,7 +72,7 @@ func (f *follower) run(ctx context.Context, poll, pause time.Duration) {
 		}
 		f.metrics.readable(file == nil)
 		if !sleep(ctx, pause) { // what is written meanwhile makes one batch
-			return
+			return nil
 		}
 		timer := time.NewTimer(max(wait-pause, 0))
 		select {

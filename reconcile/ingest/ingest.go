@@ -94,7 +94,8 @@ func (in *Ingest) CatchUp(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Run follows every source until the context ends, and then returns nil. It waits for files that are not there or cannot be read, and tries again what the store refuses.
+// Run follows every source until the context ends, and then returns nil. It waits for files that are not there or cannot be read, and tries again what the store does not
+// take; what that refuses for good is its error.
 // changed, if given, is called after new claims and deliveries are durable and announced; sources call it side by side.
 func (in *Ingest) Run(ctx context.Context, changed func()) error {
 	group, ctx := errgroup.WithContext(ctx)
@@ -107,8 +108,7 @@ func (in *Ingest) Run(ctx context.Context, changed func()) error {
 		}
 		group.Go(func() error {
 			defer f.leave()
-			f.run(ctx, in.poll, in.pause)
-			return nil
+			return f.run(ctx, in.poll, in.pause)
 		})
 	}
 	return group.Wait()

@@ -12,6 +12,7 @@ import (
 
 	"x402audit/reconcile/formats"
 	"x402audit/reconcile/ingest"
+	"x402audit/schema"
 )
 
 // place is where records are durable.
@@ -179,15 +180,17 @@ func (k *keeper) wake() {
 	}
 }
 
-// drain writes what is in the spill, oldest first, until ctx ends. What then remains is there when the next run begins.
-func (k *keeper) drain(ctx context.Context) {
+// drain writes what is in the spill, oldest first, until ctx ends or the store refuses it for good. What then remains is there when the next run begins.
+func (k *keeper) drain(ctx context.Context) error {
 	retry := backoff.NewExponentialBackOff()
 	retry.InitialInterval, retry.MaxInterval = 200*time.Millisecond, 10*time.Second
 	retry.Reset()
 	for {
 		wait := time.Duration(0)
 		for !k.spill.empty() && wait == 0 && ctx.Err() == nil {
-			if err := k.drainOldest(ctx); err != nil {
+			if err := k.drainOldest(ctx); schema.Permanent(err) {
+				return err
+			} else if err != nil {
 				wait = retry.NextBackOff()
 				k.log.Debug("the spill cannot be written yet", "err", err, "in", wait)
 				continue
@@ -200,14 +203,14 @@ func (k *keeper) drain(ctx context.Context) {
 		if wait > 0 {
 			select {
 			case <-ctx.Done():
-				return
+				return nil
 			case <-time.After(wait):
 			}
 			continue
 		}
 		select {
 		case <-ctx.Done():
-			return
+			return nil
 		case <-k.spilled:
 		}
 	}

@@ -86,7 +86,7 @@ func New(store *schema.Store, o Options, log *slog.Logger, registerer prometheus
 	return r, err
 }
 
-// Run serves on l until ctx ends, which is no error. Requests that are under way then are still answered, and what they brought is kept. changed, if given, is
+// Run serves on l until ctx ends, which is no error, or the store refuses for good what is in the spill, which stays there. Requests that are under way then are still answered, and what they brought is kept. changed, if given, is
 // called after new records are in the store.
 func (r *Receiver) Run(ctx context.Context, l net.Listener, changed func()) error {
 	spill, err := openSpill(r.options.Spill, r.options.MaxSpill, r.log)
@@ -101,7 +101,7 @@ func (r *Receiver) Run(ctx context.Context, l net.Listener, changed func()) erro
 
 	last := context.WithoutCancel(ctx)
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { keep.drain(ctx); return nil })
+	group.Go(func() error { return keep.drain(ctx) })
 	group.Go(func() error { keep.run(last); return nil })
 	group.Go(func() error {
 		defer keep.end() // a handler that is left is told to come again

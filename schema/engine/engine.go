@@ -86,6 +86,9 @@ type Options struct {
 	// ReaderGrants are what the reader may do, as GRANT statements without their TO
 	// clause: "GRANT SELECT ON x402.payments". Tables need not exist yet.
 	ReaderGrants []string
+	// Config is what the configuration file has beside its own, as XML: other servers
+	// that make a cluster with this one, or where backups may be written.
+	Config string
 }
 
 // Engine is one user's hold on the engine of a data folder.

@@ -4,7 +4,7 @@
 //
 //	func TestMain(m *testing.M) { enginetest.Main(m) }
 //
-// [DSN] and [Database] give each test a database of its own on that engine.
+// [DSN] and [Database] give each test a database of its own on that engine, [Cluster] one on two engines that are a cluster.
 // [Folder] is for a program under test that opens its own: it gets an empty data
 // folder and finds the engine's library in the cache as any run does.
 //
@@ -14,6 +14,7 @@ package enginetest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -37,6 +38,10 @@ var one struct {
 	engine *engine.Engine
 	admin  driver.Conn
 	err    error // of the first try: a second would fail as slowly
+
+	pair      pair
+	secondDir string
+	second    *engine.Engine
 }
 
 var databases atomic.Int64
@@ -76,9 +81,14 @@ func start() error {
 	if one.dir, err = os.MkdirTemp("", "enginetest-"); err != nil {
 		return err
 	}
-	if one.engine, err = engine.Open(ctx, engine.Options{Dir: one.dir, Lib: lib, MaxMemory: maxMemory}); err != nil {
+	if one.pair, err = newPair(); err != nil {
 		return err
 	}
+	config := one.pair.config(0) + "<backups><allowed_path>" + one.dir + "/backups</allowed_path></backups>"
+	if one.engine, err = engine.Open(ctx, engine.Options{Dir: one.dir, Lib: lib, MaxMemory: maxMemory, Config: config}); err != nil {
+		return err
+	}
+	one.pair[0].To(one.engine.NativeAddr)
 	o, err := clickhouse.ParseDSN(one.engine.DSN("default"))
 	if err != nil {
 		return err
@@ -90,15 +100,21 @@ func start() error {
 func stop() error {
 	one.Lock()
 	defer one.Unlock()
-	if one.engine != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
-		defer cancel()
-		_ = one.admin.Close()
-		if err := one.engine.Close(ctx); err != nil {
-			return err
-		}
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	one.pair.close()
+	var err error
+	if one.second != nil {
+		err = one.second.Close(ctx)
 	}
-	return os.RemoveAll(one.dir)
+	if one.engine != nil {
+		_ = one.admin.Close()
+		err = errors.Join(err, one.engine.Close(ctx))
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.RemoveAll(one.dir), os.RemoveAll(one.secondDir))
 }
 
 // Addr returns the engine's native address and the user who may do everything.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -42,7 +43,7 @@ func defaults() *Config {
 
 // complete fills in presets and what has a default by entry, and checks everything that its type alone does not.
 func (t *tree) complete(c *Config) {
-	t.clickhouse(&c.ClickHouse)
+	t.clickhouse(c)
 	t.chains(c.Chains)
 	t.merchants(c.Merchants)
 	t.facilitators(c.Facilitators)
@@ -75,7 +76,12 @@ func (t *tree) oneOf(path, got string, words ...string) {
 	}
 }
 
-func (t *tree) clickhouse(c *ClickHouse) {
+func (t *tree) clickhouse(config *Config) {
+	c := &config.ClickHouse
+	if c.Password.given != "" {
+		t.secret("clickhouse.password", &c.Password, config, 1)
+	}
+	t.cluster(c)
 	if dir, ok := strings.CutPrefix(c.DSN, "embedded:"); ok {
 		if dir == "" {
 			t.wrong("clickhouse.dsn", "embedded: names no folder")
@@ -85,10 +91,32 @@ func (t *tree) clickhouse(c *ClickHouse) {
 		}
 		return
 	}
-	// The DSN holds a password: it is never shown.
-	u, err := url.Parse(c.DSN)
-	if err != nil || u.Host == "" || !slices.Contains([]string{"clickhouse", "tcp", "http", "https"}, u.Scheme) {
+	if !isServer(c.DSN) {
 		t.wrong("clickhouse.dsn", "%v", strings.TrimPrefix(schema.ErrDSN.Error(), "clickhouse.dsn "))
+	}
+}
+
+// isServer holds for the address of a ClickHouse server. It holds a password: what is wrong with it is never shown.
+func isServer(dsn string) bool {
+	u, err := url.Parse(dsn)
+	return err == nil && u.Host != "" && slices.Contains([]string{"clickhouse", "http", "https"}, u.Scheme)
+}
+
+var clusterName = regexp.MustCompile(`^[A-Za-z0-9_.-]*$`)
+
+func (t *tree) cluster(c *ClickHouse) {
+	switch {
+	case !clusterName.MatchString(c.Cluster):
+		t.wrong("clickhouse.cluster", "%.40q is not a name in the servers' remote_servers", c.Cluster)
+	case c.Cluster == "" && len(c.Nodes) > 0:
+		t.wrong("clickhouse.nodes", "without clickhouse.cluster there is one server, which clickhouse.dsn names")
+	case c.Cluster != "" && strings.HasPrefix(c.DSN, "embedded:"):
+		t.wrong("clickhouse.cluster", "the embedded engine is one server: name a node of the cluster in clickhouse.dsn")
+	}
+	for i, dsn := range c.Nodes {
+		if !isServer(dsn) {
+			t.wrong(fmt.Sprintf("clickhouse.nodes[%d]", i), "not a clickhouse://, http:// or https:// address")
+		}
 	}
 }
 

@@ -53,6 +53,11 @@ type Config struct {
 // ClickHouse is the store: a server by its address, or the embedded engine on a folder.
 type ClickHouse struct {
 	DSN      string `yaml:"dsn"`
+	Password Secret `yaml:"password"` // of the DSN's user, where the DSN has none
+
+	Cluster string   `yaml:"cluster"` // what the servers call the cluster that the DSN is a node of; "" is one server
+	Nodes   []string `yaml:"nodes"`   // the DSNs of all its nodes, where it has no Keeper and each is told by itself what tables to make
+
 	HTTPPort uint16 `yaml:"http_port"` // of the embedded engine; 0 is any free port
 	TCPPort  uint16 `yaml:"tcp_port"`
 	Engine   string `yaml:"engine"` // the engine's library, where it was not installed by npm

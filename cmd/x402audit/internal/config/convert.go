@@ -2,6 +2,7 @@ package config
 
 import (
 	"log/slog"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -18,7 +19,10 @@ import (
 
 // Store is what schema.Open is given.
 func (c *Config) Store() schema.Options {
-	o := schema.Options{DSN: c.ClickHouse.DSN}
+	o := schema.Options{DSN: c.ClickHouse.withPassword(c.ClickHouse.DSN), Cluster: schema.Cluster{Name: c.ClickHouse.Cluster}}
+	for _, dsn := range c.ClickHouse.Nodes {
+		o.Cluster.Nodes = append(o.Cluster.Nodes, c.ClickHouse.withPassword(dsn))
+	}
 	if dir, ok := c.Embedded(); ok {
 		o.DSN = "embedded:" + dir
 		o.Engine = engine.Options{
@@ -28,6 +32,18 @@ func (c *Config) Store() schema.Options {
 		}
 	}
 	return o
+}
+
+// withPassword is a DSN with the password that stands beside it, where it has none of its own.
+func (c *ClickHouse) withPassword(dsn string) string {
+	u, err := url.Parse(dsn)
+	if err != nil || c.Password.value == "" {
+		return dsn
+	}
+	if _, given := u.User.Password(); !given {
+		u.User = url.UserPassword(u.User.Username(), c.Password.value)
+	}
+	return u.String()
 }
 
 // Embedded is the folder of the embedded engine; ok is false for a server.

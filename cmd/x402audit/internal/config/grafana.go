@@ -67,7 +67,7 @@ func (t *tree) grafana(c *Config) {
 	if g.Token.given == "" {
 		t.wrong("grafana.token", "missing: the token of a service account, or user:password")
 	} else {
-		t.secret("grafana.token", &g.Token, c)
+		t.secret("grafana.token", &g.Token, c, leastSecret)
 	}
 	d := &g.DataSource
 	t.oneOf("grafana.datasource.protocol", d.Protocol, ProtocolNative, ProtocolHTTP)
@@ -77,7 +77,7 @@ func (t *tree) grafana(c *Config) {
 	if d.Password.given == "" {
 		t.wrong("grafana.datasource.password", "missing: of the user %s", d.User)
 	} else {
-		t.secret("grafana.datasource.password", &d.Password, c)
+		t.secret("grafana.datasource.password", &d.Password, c, leastSecret)
 	}
 	if d.Port == 0 {
 		d.Port = map[string]uint16{"native": 9000, "nativetls": 9440, "http": 8123, "httptls": 8443}[d.Protocol+map[bool]string{true: "tls"}[d.Secure]]

@@ -13,7 +13,7 @@ func (c *Config) ReadToken() string { return c.Read.Token.value }
 func (t *tree) read(c *Config) {
 	t.private("read", c.Read.Listen, c.Read.Public, "127.0.0.1:9404")
 	if c.Read.Token.given != "" {
-		t.secret("read.token", &c.Read.Token, c)
+		t.secret("read.token", &c.Read.Token, c, leastSecret)
 	} else if c.Read.Public {
 		t.wrong("read.token", "missing: whoever reaches this address would read the books")
 	}

@@ -113,7 +113,7 @@ func (t *tree) credential(c *Credential, path string, in *Config) {
 	}{{"token", &c.Token}, {"hmac_secret", &c.HMAC}, {"openfacilitator", &c.Webhook}} {
 		if s.value.given != "" {
 			given++
-			t.secret(path+"."+s.key, s.value, in)
+			t.secret(path+"."+s.key, s.value, in, leastSecret)
 		}
 	}
 	if given != 1 {

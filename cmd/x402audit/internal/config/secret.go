@@ -34,8 +34,8 @@ func (s Secret) String() string {
 // GoString is String.
 func (s Secret) GoString() string { return s.String() }
 
-// secret brings home what stands elsewhere.
-func (t *tree) secret(path string, s *Secret, c *Config) {
+// secret brings home what stands elsewhere, and refuses one that is shorter than least bytes.
+func (t *tree) secret(path string, s *Secret, c *Config, least int) {
 	if file, ok := strings.CutPrefix(s.given, "file:"); ok {
 		text, err := os.ReadFile(c.Path(file))
 		if err != nil {
@@ -56,7 +56,7 @@ func (t *tree) secret(path string, s *Secret, c *Config) {
 	} else {
 		s.value = s.given
 	}
-	if len(s.value) < leastSecret {
-		t.wrong(path, "shorter than %d characters: it can be guessed", leastSecret)
+	if len(s.value) < least {
+		t.wrong(path, "shorter than %d characters: it can be guessed", least)
 	}
 }

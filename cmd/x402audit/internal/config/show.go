@@ -13,6 +13,10 @@ import (
 func (c *Config) Show(w io.Writer) error {
 	m := *c
 	m.ClickHouse.DSN = maskDSN(c.ClickHouse.DSN)
+	m.ClickHouse.Nodes = make([]string, len(c.ClickHouse.Nodes))
+	for i, dsn := range c.ClickHouse.Nodes {
+		m.ClickHouse.Nodes[i] = maskDSN(dsn)
+	}
 	m.Chains = slices.Clone(c.Chains)
 	for i := range m.Chains {
 		m.Chains[i].RPC = make([]string, len(c.Chains[i].RPC))

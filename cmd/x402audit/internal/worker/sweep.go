@@ -8,6 +8,8 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/robfig/cron/v3"
+
+	"x402audit/schema"
 )
 
 // coalesce is how long a sweep waits for more after the first new evidence.
@@ -56,6 +58,9 @@ func (w *Worker) sweeps(ctx context.Context) error {
 		}
 		if ctx.Err() != nil {
 			return nil
+		}
+		if schema.Permanent(err) {
+			return err
 		}
 		w.health.swept(err)
 		if err == nil {
