@@ -259,6 +259,7 @@ func (t *tree) facilitators(facilitators []Facilitator) {
 				t.wrong(path+".name", "%s is facilitators[%d] already", f.Name, j)
 			}
 		}
+		t.fee(path+".fee", f.Fee)
 		if f.Operated && len(f.Signers) == 0 {
 			t.wrong(path+".signers", "missing: the settlements of an operated facilitator are known by their sender")
 		}

@@ -107,6 +107,7 @@ type Facilitator struct {
 	Name     string    `yaml:"name"`
 	Signers  []Address `yaml:"signers"`
 	Operated bool      `yaml:"operated"`
+	Fee      Fee       `yaml:"fee,omitempty"` // what it charges, for invoice
 }
 
 // Log is a settlement log that is followed.

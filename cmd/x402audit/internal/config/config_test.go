@@ -27,7 +27,7 @@ chains:
     link: true
     sample: 0.001
 merchants: ["` + payTo + `", {name: shop, addresses: ["0x000000000000000000000000000000000000000b"], own_wallets: ["0x000000000000000000000000000000000000000c"], hosts: [shop.example], routes: ["api.shop.example/orders/:id"]}]
-facilitators: [{name: A, signers: ["0x000000000000000000000000000000000000000d"], operated: true}]
+facilitators: [{name: A, signers: ["0x000000000000000000000000000000000000000d"], operated: true, fee: {per_payment: 0.001, free_per_month: 1000}}]
 logs: [{facilitator: A, path: ./settlements.jsonl, since: 2026-11-01}]
 rules: {open_for: 24h, unlogged_after: 1h, log_disorder: 5m, paid_twice_window: 10m, dust: 0}
 schedule: {reconcile: "@every 10s"}
@@ -124,6 +124,9 @@ x402audit.yaml:2: chains[0].from_block: missing: the first block to read, 0 for 
 	f(base+"merchants: [\"0x12\"]\n", `x402audit.yaml:2: merchants[0]: "0x12" is not an address (0x and 40 hex digits)`)
 	f(base+"merchants: [{name: shop}]\n", `x402audit.yaml:2: merchants[0].addresses: missing: the payTo addresses of this merchant, or "*" as the whole entry`)
 	f(base+"merchants:\n - "+payTo+"\n - "+payTo+"\n", `x402audit.yaml:4: merchants[1].addresses[0]: `+payTo+` is in merchants[0] already`)
+	f(base+"facilitators: [{name: A, fee: {free_per_month: 1000}}, {name: B, fee: {per_payment: 0.0000000000000000001}}]\n",
+		`x402audit.yaml:2: facilitators[0].fee.per_payment: missing: what a payment costs`,
+		`x402audit.yaml:2: facilitators[1].fee.per_payment: more than 18 digits behind the point`)
 	f(base+"facilitators: [{name: A, operated: true}, {name: A}]\n",
 		`x402audit.yaml:2: facilitators[0].signers: missing: the settlements of an operated facilitator are known by their sender`,
 		`x402audit.yaml:2: facilitators[1].name: A is facilitators[0] already`)

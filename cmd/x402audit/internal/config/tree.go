@@ -162,7 +162,7 @@ func join(path, key string) string {
 }
 
 func keyOf(f reflect.StructField) string {
-	if key := f.Tag.Get("yaml"); key != "-" {
+	if key, _, _ := strings.Cut(f.Tag.Get("yaml"), ","); key != "-" {
 		return key
 	}
 	return ""
