@@ -15,6 +15,7 @@ type evidence struct {
 	settlements   []schema.Settlement
 	cancellations []schema.Cancellation
 	transfers     []schema.Transfer
+	channels      []schema.ChannelEvent
 	transactions  []schema.Transaction
 	blocks        []schema.Block
 	reorgs        []schema.Reorg
@@ -53,6 +54,7 @@ func (e *evidence) add(o *evidence) {
 	e.settlements = append(e.settlements, o.settlements...)
 	e.cancellations = append(e.cancellations, o.cancellations...)
 	e.transfers = append(e.transfers, o.transfers...)
+	e.channels = append(e.channels, o.channels...)
 	e.transactions = append(e.transactions, o.transactions...)
 	e.blocks = append(e.blocks, o.blocks...)
 	e.incidents = append(e.incidents, o.incidents...)
@@ -62,7 +64,7 @@ func (e *evidence) add(o *evidence) {
 // reset empties what add filled and keeps the memory.
 func (e *evidence) reset() {
 	*e = evidence{
-		settlements: e.settlements[:0], cancellations: e.cancellations[:0], transfers: e.transfers[:0], transactions: e.transactions[:0],
+		settlements: e.settlements[:0], cancellations: e.cancellations[:0], transfers: e.transfers[:0], channels: e.channels[:0], transactions: e.transactions[:0],
 		blocks: e.blocks[:0], incidents: e.incidents[:0], touches: e.touches[:0],
 	}
 }
@@ -125,12 +127,13 @@ func (x *Indexer) gatherInto(ctx context.Context, p paired, logs []event, times 
 		p.settlements = append(p.settlements, whole.settlements...)
 		p.cancellations = append(p.cancellations, whole.cancellations...)
 		p.transfers = append(p.transfers, whole.transfers...)
+		p.channels = append(p.channels, whole.channels...)
 		p.malformed += whole.malformed
 		x.keep(&p, settled, moved)
 	}
 	x.metrics.malformed.Add(float64(p.malformed))
 
-	e := &evidence{settlements: p.settlements, cancellations: p.cancellations, transfers: p.transfers}
+	e := &evidence{settlements: p.settlements, cancellations: p.cancellations, transfers: p.transfers, channels: p.channels}
 	for i := range e.settlements {
 		s := &e.settlements[i]
 		if x.cfg.Interest != nil && x.cfg.Interest(s) {
@@ -140,6 +143,9 @@ func (x *Indexer) gatherInto(ctx context.Context, p paired, logs []event, times 
 	}
 	for i := range e.cancellations {
 		e.touchKey(e.cancellations[i].Key())
+	}
+	for i := range e.channels {
+		e.touchChannel(&e.channels[i])
 	}
 	if err := x.readReceipts(ctx, receipts, ofInterest, known); err != nil {
 		return nil, err
@@ -255,6 +261,7 @@ func (x *Indexer) write(ctx context.Context, e *evidence, safe schema.BlockRef) 
 	inserts.Go(func() error { return insert(parallel, x, schema.Settlements, e.settlements) })
 	inserts.Go(func() error { return insert(parallel, x, schema.Cancellations, e.cancellations) })
 	inserts.Go(func() error { return insert(parallel, x, schema.Transfers, e.transfers) })
+	inserts.Go(func() error { return insert(parallel, x, schema.ChannelEvents, e.channels) })
 	inserts.Go(func() error { return insert(parallel, x, schema.Payouts, payouts) })
 	inserts.Go(func() error { return insert(parallel, x, schema.Transactions, e.transactions) })
 	inserts.Go(func() error { return insert(parallel, x, schema.Reorgs, e.reorgs) })

@@ -282,6 +282,11 @@ func (s *side) lacks(e *evidence) bool {
 			return true
 		}
 	}
+	for i := range e.channels {
+		if _, ok := s.channels[logAt{e.channels[i].BlockNumber, e.channels[i].LogIndex}]; !ok {
+			return true
+		}
+	}
 	for i := range e.transfers {
 		if _, ok := s.transfers[logAt{e.transfers[i].BlockNumber, e.transfers[i].LogIndex}]; !ok {
 			return true

@@ -30,6 +30,9 @@ type Config struct {
 	// Permit2Proxies are the x402 proxies whose settlements are read. Without any, nothing of Permit2 is.
 	Permit2Proxies []schema.Address
 
+	// Channels are the contracts of payment channels, with their collectors, whose claims and payouts are read. Without any, none are.
+	Channels []schema.Address
+
 	// Watched addresses are all that a backfill asks for, with what belongs to them (scope.go). Without any, all events of the tokens are read.
 	Watched []schema.Address
 
@@ -127,7 +130,7 @@ func New(cfg Config, store *schema.Store, log *slog.Logger, reg prometheus.Regis
 	}
 	x := &Indexer{
 		cfg: cfg, store: store, log: log.With("chain", cfg.Name), rpc: c, metrics: m,
-		follows: map[schema.Address]bool{}, watched: map[schema.Address]bool{}, rails: newRails(cfg.Permit2Proxies), limits: limits{size: firstRange},
+		follows: map[schema.Address]bool{}, watched: map[schema.Address]bool{}, rails: newRails(cfg.Permit2Proxies, cfg.Channels), limits: limits{size: firstRange},
 		spareEvents: make(spare[event], inFlight), spareTransfers: make(spare[schema.Transfer], inFlight), asked: asked{}, disputes: map[*endpoint]dispute{}, changed: func() {},
 	}
 	for _, a := range cfg.Watched {

@@ -11,7 +11,7 @@ import (
 	"x402audit/schema"
 )
 
-// The events of an EIP-3009 token that are followed, by topic 0. Those of the other rails are in permit2.go.
+// The events of an EIP-3009 token that are followed, by topic 0. Those of the other rails are in permit2.go and channel.go.
 var (
 	topicTransfer = crypto.Keccak256Hash([]byte("Transfer(address,address,uint256)"))
 	topicUsed     = crypto.Keccak256Hash([]byte("AuthorizationUsed(address,bytes32)"))
@@ -65,6 +65,8 @@ const (
 	eventCanceled
 	eventSettled     // of a Permit2 proxy
 	eventInvalidated // of Permit2
+	eventClaimed     // of the contract of channels
+	eventPaidOut     // of the same
 )
 
 // event is a followed log, decoded: what is needed of it, in one value without pointers.
@@ -81,7 +83,7 @@ type event struct {
 	from        schema.Address // of a Transfer; otherwise the authorizer
 	to          schema.Address
 	nonce       schema.Hash // of an invalidation: the number of the word of nonces
-	amount      uint256.Int // atomic units; of an invalidation: the mask of nonces in the word
+	amount      uint256.Int // atomic units; of an invalidation: the mask of nonces in the word; of a claim: two amounts (channel.go)
 }
 
 func (e *event) ref() schema.BlockRef {
@@ -147,6 +149,9 @@ func (e *event) read(topics []schema.Hash, data []byte) {
 			e.nonce = schema.Hash(data[:32])
 			e.amount.SetBytes32(data[32:])
 		}
+	case topicClaimed, topicPaidOut:
+		e.readChannel(topics, data)
+		return
 	default:
 		return
 	}

@@ -12,8 +12,9 @@ type paired struct {
 	settlements   []schema.Settlement
 	cancellations []schema.Cancellation
 	transfers     []schema.Transfer // those that no settlement consumed
-	malformed     int               // Transfers and AuthorizationCanceled without the topics or data of their event
-	sure          bool              // false when logs that were not read could change the pairing
+	channels      []schema.ChannelEvent
+	malformed     int  // Transfers and AuthorizationCanceled without the topics or data of their event
+	sure          bool // false when logs that were not read could change the pairing
 }
 
 // pair reads the logs of one transaction, in any order, all of a block of one time. c is its calldata, where a proxy settled in it.
@@ -44,8 +45,8 @@ type payment struct{ settlement, transfer int }
 // pair adds what the events of one transaction, ordered by log index, come to. An AuthorizationUsed belongs with the next log of the same token,
 // which must be a Transfer from the authorizer: FiatTokenV2_2 emits the two back to back, and one transaction can carry a
 // thousand of them. whole says that these are all the transaction's logs; otherwise they are the followed events only, and
-// between two of them that are not adjacent a log can hide that is the true next one. Then the events of proxies get theirs of the Transfers that are left
-// (permit2.go), and the legs come last: what another payment consumed is no leg.
+// between two of them that are not adjacent a log can hide that is the true next one. Then the events of channels and of proxies get theirs of the Transfers that are left
+// (channel.go, permit2.go), and the legs come last: what another payment consumed is no leg.
 func (q *pairer) pair(p *paired, chainID uint64, events []event, whole bool, c *call) {
 	if len(events) == 1 && events[0].kind == eventTransfer { // nine transactions of ten
 		p.transfer(chainID, &events[0])
@@ -82,6 +83,7 @@ func (q *pairer) pair(p *paired, chainID uint64, events []event, whole bool, c *
 			p.settlements = append(p.settlements, s)
 		}
 	}
+	q.pairChannels(p, chainID, events)
 	q.pairPermits(p, chainID, events, c)
 	for _, paid := range q.paid {
 		p.settlements[paid.settlement].Legs = q.legs(events, paid.transfer)

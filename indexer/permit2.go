@@ -80,30 +80,38 @@ func readPermit(input []byte) (p permit, ok bool) {
 // rails are the contracts that are followed beside the tokens.
 type rails struct {
 	proxies   map[schema.Address]bool
-	addresses []schema.Address // the proxies, and Permit2
+	channels  map[schema.Address]bool // the contract of channels, and its collectors
+	addresses []schema.Address        // all of them, and Permit2
 }
 
-func newRails(proxies []schema.Address) rails {
-	r := rails{proxies: map[schema.Address]bool{}}
+func newRails(proxies, channels []schema.Address) rails {
+	r := rails{proxies: map[schema.Address]bool{}, channels: map[schema.Address]bool{}}
 	for _, a := range proxies {
 		r.proxies[a] = true
 	}
-	if len(proxies) > 0 {
-		r.addresses = append(slices.Clone(proxies), Permit2)
-		slices.SortFunc(r.addresses, schema.Address.Cmp)
-		r.addresses = slices.Compact(r.addresses)
+	for _, a := range channels {
+		r.channels[a] = true
 	}
+	r.addresses = slices.Concat(proxies, channels)
+	if len(proxies) > 0 {
+		r.addresses = append(r.addresses, Permit2)
+	}
+	slices.SortFunc(r.addresses, schema.Address.Cmp)
+	r.addresses = slices.Compact(r.addresses)
 	return r
 }
 
 func (r *rails) has(a schema.Address) bool { return slices.Contains(r.addresses, a) }
 
 // topics are those of the followed events, besides the tokens'.
-func (r *rails) topics() []schema.Hash {
-	if len(r.addresses) == 0 {
-		return nil
+func (r *rails) topics() (topics []schema.Hash) {
+	if len(r.proxies) > 0 {
+		topics = append(topics, topicSettled, topicSettledWithPermit, topicInvalidated)
 	}
-	return []schema.Hash{topicSettled, topicSettledWithPermit, topicInvalidated}
+	if len(r.channels) > 0 {
+		topics = append(topics, topicClaimed, topicPaidOut)
+	}
+	return topics
 }
 
 // settles holds for a transaction in which a proxy settled with some Transfer of these events: its calldata is needed.

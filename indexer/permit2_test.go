@@ -38,7 +38,7 @@ func upto(amount uint64) func(*rpctest.Permit) {
 func with2612(p *rpctest.Permit) { p.With2612 = true }
 
 func TestPairPermits(t *testing.T) {
-	r := newRails([]schema.Address{exactProxy, uptoProxy})
+	r := newRails([]schema.Address{exactProxy, uptoProxy}, nil)
 	// f pairs what a transaction to an address with that calldata logged, and lists its settlements as token, owner, nonce or "log", pairing, payTo, amount,
 	// scheme, permitted and legs.
 	f := func(name string, to schema.Address, input []byte, logs []rpctest.Log, want ...string) {
@@ -138,7 +138,7 @@ func paidIn(p paired) (n int) {
 }
 
 func TestPermit2Invalidation(t *testing.T) {
-	r := newRails([]schema.Address{exactProxy})
+	r := newRails([]schema.Address{exactProxy}, nil)
 	logs := inTransaction(4, rpctest.Invalidated(alice, common.Hash{31: 3}, *uint256.NewInt(0b101)))
 	p := pair(&r, 8453, 1000, logs, false, nil)
 	want := schema.Cancellation{
@@ -320,7 +320,7 @@ func FuzzPermits(f *testing.F) {
 	f.Add(permitTo(1).Call())
 	f.Add(permitTo(1, upto(3), with2612).Call())
 	f.Fuzz(func(t *testing.T, input []byte) {
-		r := newRails([]schema.Address{exactProxy})
+		r := newRails([]schema.Address{exactProxy}, nil)
 		for _, to := range []schema.Address{exactProxy, multicall3} {
 			logs := permitTo(1).Logs(exactProxy)
 			p := pair(&r, 1, 1, inTransaction(0, logs...), true, &call{To: &to, Input: input})

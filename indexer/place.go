@@ -238,6 +238,16 @@ func (x *Indexer) touchBlocks(ctx context.Context, e *evidence, blocks []schema.
 	}); err != nil {
 		return 0, amount, err
 	}
+	if len(x.rails.channels) > 0 {
+		if err := schema.ChannelEvents.Each(ctx, x.store, between+", log_index", params, func(r *schema.ChannelEvent) error {
+			if in[r.BlockHash] {
+				e.touchChannel(r)
+			}
+			return nil
+		}); err != nil {
+			return 0, amount, err
+		}
+	}
 	if x.cfg.PaysOut != nil {
 		if err := schema.Transfers.Each(ctx, x.store, between+", log_index", params, func(t *schema.Transfer) error {
 			if in[t.BlockHash] && x.cfg.PaysOut(t.From) {

@@ -226,12 +226,16 @@ func (x *Indexer) evidenceOfAny(ctx context.Context, logs []chainLog, blockTime 
 		e.settlements = append(e.settlements, p.settlements...)
 		e.cancellations = append(e.cancellations, p.cancellations...)
 		e.transfers = append(e.transfers, p.transfers...)
+		e.channels = append(e.channels, p.channels...)
 	}
 	for i := range e.settlements {
 		e.touchSettlement(&e.settlements[i])
 	}
 	for i := range e.cancellations {
 		e.touchKey(e.cancellations[i].Key())
+	}
+	for i := range e.channels {
+		e.touchChannel(&e.channels[i])
 	}
 	return e, nil
 }

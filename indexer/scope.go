@@ -11,7 +11,7 @@ import (
 )
 
 // A chain is followed in one of two scopes. token reads every followed event of its tokens. watched asks ranges of blocks only for the Transfers to and
-// from some addresses, and for all followed events of the blocks where those are, which is what pairing needs: a small part of a busy token's
+// from some addresses, for what is claimed of channels, and for all followed events of the blocks where those are, which is what pairing needs: a small part of a busy token's
 // logs. Either way the same is stored of a transaction that moves money to or from a watched address. Nothing is stored of the others,
 // so that absence from the index proves nothing: coverage says watched and not logs, and the audit asks a node about the
 // authorizations that it misses (questions.go).
@@ -29,10 +29,10 @@ func (x *Indexer) rangeFilters() []map[string]any {
 		copy(words[i][12:], a[:])
 	}
 	transfer := []schema.Hash{topicTransfer}
-	return []map[string]any{
+	return append([]map[string]any{
 		{"address": x.tokens, "topics": []any{transfer, nil, words}}, // to
 		{"address": x.tokens, "topics": []any{transfer, words}},      // from
-	}
+	}, x.rails.claimFilter()...)
 }
 
 // joined is what the answers to rangeFilters come to. A Transfer between two watched addresses is in both.
@@ -93,19 +93,20 @@ func (r *span) holds(number uint64) bool {
 	return slices.ContainsFunc(r.logs, func(l event) bool { return l.blockNumber == number })
 }
 
-// inScope holds for the events of a transaction that is kept: in the watched scope, one that moves money to or from a watched address.
+// inScope holds for the events of a transaction that is kept: in the watched scope, one that moves money to or from a watched address, or claims
+// channels: whose they are, the event does not say.
 func (x *Indexer) inScope(transaction []event) bool {
 	if !x.watching() {
 		return true
 	}
 	return slices.ContainsFunc(transaction, func(l event) bool {
-		return l.kind == eventTransfer && (x.watched[l.from] || x.watched[l.to])
+		return l.kind == eventTransfer && (x.watched[l.from] || x.watched[l.to]) || l.kind == eventClaimed && x.rails.channels[l.token]
 	})
 }
 
 // noteScope notes a transaction of which the watched scope asks nothing: the store may have it, for a claim that was looked up, or not.
 func (x *Indexer) noteScope(s *side, p *paired) {
-	if !x.watching() || slices.ContainsFunc(p.transfers, func(t schema.Transfer) bool { return x.watched[t.From] || x.watched[t.To] }) ||
+	if !x.watching() || slices.ContainsFunc(p.channels, func(r schema.ChannelEvent) bool { return r.Kind == schema.ChannelClaimed }) || slices.ContainsFunc(p.transfers, func(t schema.Transfer) bool { return x.watched[t.From] || x.watched[t.To] }) ||
 		slices.ContainsFunc(p.settlements, func(t schema.Settlement) bool {
 			return t.Pairing == schema.Paired && (x.watched[t.Authorizer] || x.watched[t.To])
 		}) {
@@ -119,6 +120,9 @@ func (x *Indexer) noteScope(s *side, p *paired) {
 	}
 	for _, t := range p.transfers {
 		s.outside[t.Transaction] = true
+	}
+	for _, r := range p.channels {
+		s.outside[r.Transaction] = true
 	}
 }
 

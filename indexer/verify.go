@@ -157,6 +157,7 @@ type side struct {
 	settlements   map[logAt]schema.Settlement
 	cancellations map[logAt]schema.Cancellation
 	transfers     map[logAt]schema.Transfer
+	channels      map[logAt]schema.ChannelEvent
 	settling      map[schema.Hash]bool // transactions with a settlement
 	outside       map[schema.Hash]bool // transactions that the watched scope leaves out
 }
@@ -169,7 +170,7 @@ type logAt struct {
 func newSide() *side {
 	return &side{
 		blocks: map[uint64]schema.Hash{}, settlements: map[logAt]schema.Settlement{}, cancellations: map[logAt]schema.Cancellation{},
-		transfers: map[logAt]schema.Transfer{}, settling: map[schema.Hash]bool{}, outside: map[schema.Hash]bool{},
+		transfers: map[logAt]schema.Transfer{}, channels: map[logAt]schema.ChannelEvent{}, settling: map[schema.Hash]bool{}, outside: map[schema.Hash]bool{},
 	}
 }
 
@@ -183,6 +184,9 @@ func (s *side) take(p *paired) {
 	}
 	for _, r := range p.transfers {
 		s.transfers[logAt{r.BlockNumber, r.LogIndex}] = r
+	}
+	for _, r := range p.channels {
+		s.channels[logAt{r.BlockNumber, r.LogIndex}] = r
 	}
 }
 
@@ -218,6 +222,14 @@ func (x *Indexer) stored(ctx context.Context, low, high uint64, proved map[uint6
 	}); err != nil {
 		return nil, err
 	}
+	if err := schema.ChannelEvents.Each(ctx, x.store, between, params, func(r *schema.ChannelEvent) error {
+		if x.rails.channels[r.Contract] && in(r.BlockNumber, r.BlockHash) {
+			p.channels = append(p.channels, *r)
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
 	err = schema.Transfers.Each(ctx, x.store, between, params, func(r *schema.Transfer) error {
 		if x.follows[r.Token] && in(r.BlockNumber, r.BlockHash) {
 			p.transfers = append(p.transfers, *r)
@@ -241,10 +253,22 @@ func (x *Indexer) compareSides(v *Verification, chain, store *side) {
 			found = append(found, Difference{Block: number, What: "block", How: fmt.Sprintf("is %s in the store and %s on the chain", hash, chain.blocks[number])})
 		}
 	}
+	// A Transfer that was stored before its rail was read stands there still, and is that payment's now.
+	for _, s := range chain.settlements {
+		if s.Pairing == schema.Paired {
+			delete(store.transfers, logAt{s.BlockNumber, s.TransferIndex})
+		}
+	}
+	for _, r := range chain.channels {
+		if r.Pairing == schema.Paired {
+			delete(store.transfers, logAt{r.BlockNumber, r.TransferIndex})
+		}
+	}
 	v.Settlements += len(chain.settlements)
 	v.Cancellations += len(chain.cancellations)
 	found = compareRows(found, "settlement", chain.settlements, store.settlements, func(s *schema.Settlement) bool { return !chain.outside[s.Transaction] })
 	found = compareRows(found, "cancellation", chain.cancellations, store.cancellations, func(c *schema.Cancellation) bool { return !chain.outside[c.Transaction] })
+	found = compareRows(found, "channel event", chain.channels, store.channels, func(r *schema.ChannelEvent) bool { return !chain.outside[r.Transaction] })
 	found = compareRows(found, "transfer", chain.transfers, store.transfers, func(t *schema.Transfer) bool {
 		kept := !chain.outside[t.Transaction] && (chain.settling[t.Transaction] || x.cfg.KeepTransfer != nil && x.cfg.KeepTransfer(t))
 		if kept {

@@ -58,6 +58,10 @@ func (a *Auditor) asOf(ctx context.Context) (match.AsOf, error) {
 		return err
 	})
 	reads.Go(func() (err error) {
+		asof.Lists, err = a.lists(reading)
+		return err
+	})
+	reads.Go(func() (err error) {
 		asof.Servers, err = a.servers(reading, match.LatestRecord(latest), ended)
 		return err
 	})
@@ -77,7 +81,7 @@ func counting(writers map[string]uint64) (n uint64) {
 func (a *Auditor) covered(ctx context.Context, asof *match.AsOf) error {
 	tokens := map[uint64][]schema.Address{}
 	for chain, c := range a.cfg.Chains {
-		tokens[chain] = slices.Collect(maps.Keys(c.Tokens))
+		tokens[chain] = slices.AppendSeq(slices.Collect(maps.Keys(c.Tokens)), maps.Keys(c.Channels))
 	}
 	var ranges []schema.Coverage
 	var incomplete map[uint64]bool

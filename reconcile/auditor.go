@@ -101,6 +101,7 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 	var quiet map[place]bool
 	waited := newScope()
 	l := a.loader(ctx, todo)
+	l.ev.AsOf = asof
 	ahead := keysOf(todo.pids)
 	finds, finding := errgroup.WithContext(ctx)
 	finds.Go(func() (err error) { quiet, err = l.resolve(); return err })

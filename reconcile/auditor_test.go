@@ -29,16 +29,27 @@ var (
 	usdc   = schema.Address{0xcc}
 	shop   = schema.Address{0x51}
 	signer = schema.Address{0xf1}
+
+	channels = schema.Address{0xc4}
 )
 
 func config() match.Config {
 	return match.Config{
-		Chains:       map[uint64]match.Chain{base: {Name: "base", Tokens: map[schema.Address]match.Token{usdc: {Symbol: "USDC", Decimals: 6}}}},
+		Chains: map[uint64]match.Chain{base: {
+			Name: "base", Tokens: map[schema.Address]match.Token{usdc: {Symbol: "USDC", Decimals: 6}}, Channels: map[schema.Address]bool{channels: true},
+		}},
 		Merchants:    match.Merchants{PayTo: map[schema.Address]string{shop: "shop"}},
 		Facilitators: []match.Facilitator{{Name: "A", Signers: []schema.Address{signer}}},
-		Rules:        match.DefaultRules(),
+		Rules:        rules(),
 		Thresholds:   match.Thresholds{PayerBurst: 2, PayerBurstWindow: time.Hour, ConcentrationShare: 10, ConcentrationPayments: 2, CircularPayments: 2, CircularShare: 1},
 	}
+}
+
+// rules have vouchers overdue within what histories last.
+func rules() match.Rules {
+	r := match.DefaultRules()
+	r.OffchainAfter = 20 * time.Minute
+	return r
 }
 
 // books is a database with an auditor over it.
@@ -76,6 +87,8 @@ type batch struct {
 	claims        []schema.Claim
 	sightings     []schema.Sighting
 	deliveries    []schema.Delivery
+	channels      []schema.ChannelEvent
+	listed        []schema.GatewayTransfer
 	touched       []schema.Touched
 	head          *schema.Head
 }
@@ -104,6 +117,8 @@ func (b *books) write(batches ...batch) {
 		x.claims = append(x.claims, y.claims...)
 		x.sightings = append(x.sightings, y.sightings...)
 		x.deliveries = append(x.deliveries, y.deliveries...)
+		x.channels = append(x.channels, y.channels...)
+		x.listed = append(x.listed, y.listed...)
 		b.seq[y.writer]++
 		for _, t := range append([]schema.Touched{{Kind: schema.TouchHead}}, y.touched...) {
 			t.Writer, t.Seq = y.writer, b.seq[y.writer]
@@ -126,6 +141,8 @@ func (b *books) write(batches ...batch) {
 	insert(b, schema.Claims, x.claims)
 	insert(b, schema.Sightings, x.sightings)
 	insert(b, schema.Deliveries, x.deliveries)
+	insert(b, schema.ChannelEvents, x.channels)
+	insert(b, schema.GatewayTransfers, x.listed)
 	insert(b, schema.Touches, x.touched)
 	insert(b, schema.Heads, heads)
 	insert(b, schema.Coverages, coverage)
@@ -365,6 +382,11 @@ func history(r *rand.Rand) (batches []batch) {
 			batches = append(batches, batch{writer: "chain:8453", blocks: []schema.Block{block}, touched: b.touched})
 		}
 	}
+	blocks, said := offchain(r, &now, &version)
+	for i := range blocks {
+		blocks[i].head = move(now - int64(r.IntN(100)))
+	}
+	batches, claims = append(batches, blocks...), append(claims, said...)
 	// Logs and answers come in any order, at any time, and some of them twice.
 	for _, c := range append(claims, claims[:len(claims)/4]...) {
 		at := r.IntN(len(batches) + 1)
@@ -375,6 +397,63 @@ func history(r *rand.Rand) (batches []batch) {
 		batches = append(batches, batch{writer: "chain:8453", head: move(now)})
 	}
 	return batches
+}
+
+// offchain are vouchers of two channels and what the chain claims of these, and charges over a gateway with its list.
+func offchain(r *rand.Rand, now *int64, version *uint64) (blocks, said []batch) {
+	key := func(m schema.Method, c string, n uint64) schema.Key {
+		return schema.Key{ChainID: base, Token: usdc, Method: m, Authorizer: schema.Address{0xa0 + byte(r.IntN(4))}, Nonce: word(c[0], n)}
+	}
+	claim := func(c schema.Claim) batch {
+		c.Facilitator, c.Role, c.Outcome, c.Keyed, c.Kind, c.PayTo, c.Payer = "A", schema.RoleFacilitator, schema.OutcomeSuccess, true, schema.KindCharge, shop, c.Key.Authorizer
+		return batch{writer: "log:A", claims: []schema.Claim{c}, touched: []schema.Touched{{Kind: schema.TouchPayment, Key: c.Key}}}
+	}
+	for channel := range uint64(2) {
+		height, claimed := uint64(0), uint64(0)
+		for n := range uint64(6) {
+			*now += int64(r.IntN(60)) + 1
+			amount := 100 * uint64(1+r.IntN(3))
+			height += amount
+			said = append(said, claim(schema.Claim{
+				ID: word('v', channel*10+n), EventTime: *now * 1000, Key: key(schema.MethodChannel, "h", channel*10+n), Scheme: match.SchemeChannel,
+				Channel: word('l', channel), Cumulative: schema.Units(height), Amount: schema.Units(amount),
+			}))
+			if r.IntN(2) == 0 {
+				continue
+			}
+			to := claimed + uint64(r.Int64N(int64(height-claimed)+1))
+			*version++
+			number := uint64(*now - noon + 86400)
+			block := schema.Block{ChainID: base, Number: number, Hash: word('b', number), Time: *now, Canonical: true, Version: *version}
+			e := schema.ChannelEvent{
+				ChainID: base, BlockNumber: number, BlockHash: block.Hash, BlockTime: *now, Transaction: word('q', number), LogIndex: 3, Kind: schema.ChannelClaimed, Contract: channels,
+				Channel: word('l', channel), Amount: *uint256.NewInt(to - claimed), Total: *uint256.NewInt(to),
+			}
+			touched := []schema.Touched{{Kind: schema.TouchChannel, Key: schema.Key{ChainID: base, Nonce: e.Channel}, Transaction: e.Transaction}}
+			blocks = append(blocks, batch{writer: "chain:8453", blocks: []schema.Block{block}, channels: []schema.ChannelEvent{e}, touched: touched})
+			if r.IntN(4) == 0 {
+				*version++
+				block.Version, block.Canonical = *version, false
+				blocks = append(blocks, batch{writer: "chain:8453", blocks: []schema.Block{block}, touched: touched})
+			} else {
+				claimed = to
+			}
+		}
+	}
+	for n := range uint64(6) {
+		*now += int64(r.IntN(60)) + 1
+		k := key(schema.MethodGateway, "g", n)
+		said = append(said, claim(schema.Claim{ID: word('w', n), EventTime: *now * 1000, Key: k, GatewayID: fmt.Sprint(n), Amount: schema.Units(500)}))
+		for range r.IntN(3) {
+			t := schema.GatewayTransfer{
+				Nonce: k.Nonce, ID: fmt.Sprint(n), Status: []string{"received", "completed", schema.GatewayFailed}[r.IntN(3)], PayTo: shop,
+				Amount: schema.Units(500 - 100*uint64(r.IntN(2))), CreatedAt: *now * 1000, UpdatedAt: (*now + int64(r.IntN(50))) * 1000,
+				Position: schema.Position{Source: "list", File: "list", Offset: n},
+			}
+			said = append(said, batch{writer: "log:list", listed: []schema.GatewayTransfer{t}, touched: []schema.Touched{{Kind: schema.TouchGateway, Key: schema.Key{Nonce: t.Nonce}}}})
+		}
+	}
+	return blocks, said
 }
 
 // However evidence is cut into sweeps, the books come out the same, and a sweep that finds nothing new writes nothing.

@@ -114,12 +114,13 @@ func (l *loader) load(asof match.AsOf) (match.Evidence, error) {
 	}
 	context := l.neighbours(looks)
 	l.whole(keysOf(context), false)
+	l.ev.AsOf = asof
 	l.elsewhere()
+	l.backing()
 	l.together(l.about()...)
 	l.together(l.about()...) // of what these have shown
 	l.once()
 
-	l.ev.AsOf = asof
 	l.ev.Canonical = canonical(l.blocks)
 	l.ev.Claims = l.seenIn()
 	return l.ev, l.failed()
@@ -207,6 +208,9 @@ func (l *loader) resolve() (quiet map[place]bool, err error) {
 		s.addPaid(&x, &l.cfg.Merchants)
 	}
 	for pid := range l.neighbours(wantedWords(s.words)) {
+		s.pids[pid] = true
+	}
+	for _, pid := range l.vouched() {
 		s.pids[pid] = true
 	}
 	for _, n := range in(l, schema.Neighbours, "kind = 'settled' AND (chain_id, authorizer) IN", payersOf(s.payers)) {
@@ -502,6 +506,9 @@ func (l *loader) blockNumbers() map[at]bool {
 	}
 	for i := range l.ev.Transactions {
 		numbers[at{l.ev.Transactions[i].ChainID, l.ev.Transactions[i].BlockNumber}] = true
+	}
+	for i := range l.ev.ChannelEvents {
+		numbers[at{l.ev.ChannelEvents[i].ChainID, l.ev.ChannelEvents[i].BlockNumber}] = true
 	}
 	return numbers
 }

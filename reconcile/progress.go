@@ -39,10 +39,11 @@ type point struct {
 	CoveredFrom  map[uint64]uint64
 	Sources      []match.Source
 	Servers      []match.Server
+	Lists        []match.List
 }
 
 func pointOf(asof *match.AsOf) point {
-	return point{asof.Heads, asof.CoveredSince, asof.CoveredFrom, asof.Sources, asof.Servers}
+	return point{asof.Heads, asof.CoveredSince, asof.CoveredFrom, asof.Sources, asof.Servers, asof.Lists}
 }
 
 func (p *progress) equal(o *progress) bool {

@@ -30,10 +30,13 @@ type scope struct {
 	words     map[schema.Key]bool // touched words of Permit2 nonces: some of them were taken back
 	payers    map[payer]bool      // who was paid by a merchant: something may have been given back to them
 	merchants map[schema.Key]bool // touched payments that a merchant itself made
+
+	channels map[channelAt]map[schema.Hash]bool // touched channels, and the transactions of what touched them
+	listed   map[schema.Hash]bool               // touched transfers of gateways' lists, by nonce
 }
 
 func newScope() *scope {
-	return &scope{pids: map[uint64]bool{}, keyless: map[uint64]schema.Hash{}, txs: map[place]bool{}, claims: map[schema.Hash]bool{}, words: map[schema.Key]bool{}, payers: map[payer]bool{}, merchants: map[schema.Key]bool{}}
+	return &scope{pids: map[uint64]bool{}, keyless: map[uint64]schema.Hash{}, txs: map[place]bool{}, claims: map[schema.Hash]bool{}, words: map[schema.Key]bool{}, payers: map[payer]bool{}, merchants: map[schema.Key]bool{}, channels: map[channelAt]map[schema.Hash]bool{}, listed: map[schema.Hash]bool{}}
 }
 
 func (s *scope) add(k schema.Key) { s.pids[k.PID()] = true }
@@ -99,6 +102,15 @@ func (a *Auditor) touched(ctx context.Context, from map[string]uint64) (*scope, 
 			s.txs[place{t.Key.ChainID, t.Transaction}] = true
 		case schema.TouchClaim:
 			s.claims[t.Key.Nonce] = true
+		case schema.TouchChannel:
+			s.txs[place{t.Key.ChainID, t.Transaction}] = true
+			k := channelAt{t.Key.ChainID, t.Key.Nonce}
+			if s.channels[k] == nil {
+				s.channels[k] = map[schema.Hash]bool{}
+			}
+			s.channels[k][t.Transaction] = true
+		case schema.TouchGateway:
+			s.listed[t.Key.Nonce] = true
 		}
 		return nil
 	})

@@ -38,6 +38,9 @@ func (a *Auditor) due(ctx context.Context, s *scope, from, to point) error {
 	for _, moved := range a.movedServers(from.Servers, to.Servers) {
 		between(schema.WaitDelivery, moved.whose, 0, moved.after, moved.upTo)
 	}
+	for _, moved := range movedLists(from.Lists, to.Lists) {
+		between(schema.WaitList, moved.whose, 0, moved.after, moved.upTo)
+	}
 	if len(when) > 0 {
 		slices.Sort(when)
 		rows, err := schema.Waiting.Only("pid").Select(ctx, a.store, "WHERE ("+strings.Join(slices.Compact(when), ") OR (")+")", nil)
@@ -52,7 +55,7 @@ func (a *Auditor) due(ctx context.Context, s *scope, from, to point) error {
 	// What seldom happens looks at all payments: the index covers other blocks than before, or the safe block went back.
 	when = nil
 	if !maps.Equal(from.CoveredSince, to.CoveredSince) || !maps.Equal(from.CoveredFrom, to.CoveredFrom) {
-		when = append(when, "verdict IN ('pending', 'orphaned') OR detail = '"+match.DetailUnwitnessed+"'")
+		when = append(when, "verdict IN ('pending', 'orphaned') OR detail IN ('"+match.DetailUnwitnessed+"', '"+match.DetailUnbacked+"', '"+match.DetailPartlyBacked+"')")
 	}
 	for chain, now := range to.Heads {
 		if now.Safe.Number < from.Heads[chain].Safe.Number {
@@ -135,6 +138,9 @@ func waits(cases []match.Case) (rows []schema.Wait) {
 		}
 		if p.Waits.Delivery {
 			rows = append(rows, schema.Wait{Kind: schema.WaitDelivery, Whose: schema.Hex(p.PayTo[:]), At: uint64(p.SettledAt), PID: pid})
+		}
+		if p.Waits.List {
+			rows = append(rows, schema.Wait{Kind: schema.WaitList, Whose: schema.Hex(cases[i].Lead.PayTo[:]), At: uint64(max(cases[i].Lead.EventTime/1000, 0)), PID: pid})
 		}
 	}
 	return rows

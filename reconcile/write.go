@@ -56,6 +56,7 @@ func (a *Auditor) write(ctx context.Context, j *judged, c changes) error {
 	// Whether they are there is not known, so that these are written each time; again is no second row.
 	writes.Go(func() error { return schema.Neighbours.Insert(ctx, a.store, neighbourRows(j.cases, &a.cfg.Rules)) })
 	writes.Go(func() error { return schema.Waiting.Insert(ctx, a.store, waits(j.cases)) })
+	writes.Go(func() error { return schema.Vouchers.Insert(ctx, a.store, voucherRows(j.cases)) })
 	return writes.Wait()
 }
 

@@ -39,6 +39,9 @@ var shards = map[string]string{
 	"payments": byPayer, "findings": byPayer, "refunds": byPayer, "resolutions": byPayer, "neighbours": byPayer,
 	"payouts": "cityHash64(chain_id, recipient)", // who is paid back is the payer
 
+	"channel_events": "cityHash64(chain_id, channel)", "vouchers": "cityHash64(chain_id, channel)",
+	"gateway_transfers": "cityHash64(nonce)",
+
 	"blocks":       "cityHash64(chain_id, number)",
 	"transfers":    "cityHash64(chain_id, transaction)",
 	"transactions": "cityHash64(chain_id, hash)",

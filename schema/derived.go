@@ -32,6 +32,7 @@ type Payment struct {
 	Decimals uint8
 	Scheme   string
 	Kind     Kind
+	Channel  Hash // of a voucher
 
 	Verdict  Verdict
 	Detail   string
@@ -45,6 +46,7 @@ type Payment struct {
 	Fee      Amount
 	Refunded Amount
 	Claimed  Amount
+	Backed   Amount // of an offchain payment: how much of Claimed the chain or a list bears out; unknown where nothing says
 	Required Amount
 
 	Resource           string
@@ -77,6 +79,7 @@ type Waits struct {
 	Time     int64  // until the final block has this time, Unix seconds
 	Log      bool   // until a log of its facilitator covers the settlement, or has moved past it
 	Delivery bool   // until a delivery log of its payTo has moved past the settlement
+	List     bool   // until a list of a gateway's transfers to its payTo covers its first claim
 }
 
 // Settled holds when money moved on chain under the payment's key.

@@ -220,6 +220,10 @@ type Claim struct {
 
 	PaymentIdentifier string // extension payment-identifier
 	DurationMS        uint32 // how long settling took, when stated
+
+	Channel    Hash   // of a voucher
+	Cumulative Amount // of a voucher: what the channel is charged with it and all before it
+	GatewayID  string // of a Gateway's transfer
 }
 
 // Sighting is one place where a claim was read. A claim read twice has two.

@@ -12,12 +12,13 @@ import (
 // chainCursor is what of a chain's cursor is for others than its writer.
 type chainCursor struct {
 	Tokens  []Address `json:"tokens"` // that are followed
+	Rails   []Address `json:"rails"`  // the other contracts that are
 	Arrears []struct {
-		Wider bool `json:"wider"` // blocks that were read before, without some of them
+		Wider bool `json:"wider"` // blocks that were read before, without some of these
 	} `json:"arrears"`
 }
 
-// Incomplete tells of which chains some of the blocks that coverage has were read without some of the tokens: there, that something is not in the store
+// Incomplete tells of which chains some of the blocks that coverage has were read without some of the tokens, or other contracts: there, that something is not in the store
 // says nothing.
 func Incomplete(ctx context.Context, s *Store, chains map[uint64][]Address) (map[uint64]bool, error) {
 	rows, err := Cursors.Select(ctx, s, "FINAL WHERE startsWith(name, 'chain:')", nil)
@@ -38,7 +39,7 @@ func Incomplete(ctx context.Context, s *Store, chains map[uint64][]Address) (map
 			lacks[id] = lacks[id] || a.Wider
 		}
 		for _, t := range chains[id] {
-			lacks[id] = lacks[id] || !slices.Contains(c.Tokens, t)
+			lacks[id] = lacks[id] || !slices.Contains(c.Tokens, t) && !slices.Contains(c.Rails, t)
 		}
 	}
 	return lacks, nil

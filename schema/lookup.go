@@ -46,6 +46,7 @@ const (
 	WaitTime     WaitKind = "time"     // the final block coming to a time, Unix seconds
 	WaitLog      WaitKind = "log"      // a log of its facilitator coming to a time or past it, Unix seconds
 	WaitDelivery WaitKind = "delivery" // a delivery log of its payTo coming past a time, Unix seconds
+	WaitList     WaitKind = "list"     // a list of a gateway's transfers to its payTo covering a time, Unix seconds
 )
 
 // Wait is one entry of payments' Waits, found by what it waits for: when the as-of point comes past At, the payment is judged again. Rows are added

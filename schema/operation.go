@@ -38,6 +38,8 @@ const (
 	TouchTransaction TouchKind = "transaction" // a transaction: claims that name it and settlements in it
 	TouchClaim       TouchKind = "claim"       // a keyless claim without a transaction, in Nonce
 	TouchPayout      TouchKind = "payout"      // a Transfer out of a merchant, to the authorizer: it may give back what that payer paid
+	TouchChannel     TouchKind = "channel"     // what the chain claimed of the channel in Nonce, in a transaction
+	TouchGateway     TouchKind = "gateway"     // a gateway's transfer, by the keccak of its id in Nonce
 	TouchHead        TouchKind = "head"        // the as-of point moved
 )
 

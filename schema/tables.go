@@ -159,6 +159,9 @@ var (
 		plain("payment_identifier", func(r *Claim) *string { return &r.PaymentIdentifier }),
 		plain("duration_ms", func(r *Claim) *uint32 { return &r.DurationMS }),
 		plain("route_template", func(r *Claim) *string { return &r.RouteTemplate }),
+		plain("channel", func(r *Claim) *Hash { return &r.Channel }),
+		amount("cumulative", func(r *Claim) *Amount { return &r.Cumulative }),
+		plain("gateway_id", func(r *Claim) *string { return &r.GatewayID }),
 	}}
 
 	Sightings = Table[Sighting]{"sightings", append(
@@ -196,6 +199,7 @@ var (
 		plain("decimals", func(r *Payment) *uint8 { return &r.Decimals }),
 		plain("scheme", func(r *Payment) *string { return &r.Scheme }),
 		word("kind", func(r *Payment) *Kind { return &r.Kind }),
+		plain("channel", func(r *Payment) *Hash { return &r.Channel }),
 		word("verdict", func(r *Payment) *Verdict { return &r.Verdict }),
 		plain("detail", func(r *Payment) *string { return &r.Detail }),
 		word("finality", func(r *Payment) *Finality { return &r.Finality }),
@@ -207,6 +211,7 @@ var (
 		amount("fee", func(r *Payment) *Amount { return &r.Fee }),
 		amount("refunded", func(r *Payment) *Amount { return &r.Refunded }),
 		amount("claimed", func(r *Payment) *Amount { return &r.Claimed }),
+		amount("backed", func(r *Payment) *Amount { return &r.Backed }),
 		amount("required", func(r *Payment) *Amount { return &r.Required }),
 		plain("resource", func(r *Payment) *string { return &r.Resource }),
 		plain("resource_provenance", func(r *Payment) *string { return &r.ResourceProvenance }),
@@ -228,6 +233,7 @@ var (
 		seconds("waits_time", func(r *Payment) *int64 { return &r.Waits.Time }),
 		plain("waits_log", func(r *Payment) *bool { return &r.Waits.Log }),
 		plain("waits_delivery", func(r *Payment) *bool { return &r.Waits.Delivery }),
+		plain("waits_list", func(r *Payment) *bool { return &r.Waits.List }),
 		version(func(r *Payment) *Version { return &r.Version }),
 		deleted(func(r *Payment) *bool { return &r.Deleted }),
 	)}

@@ -153,6 +153,9 @@ func imported(s ingest.Summary) string {
 	if s.Deliveries > 0 {
 		parts = append(parts, fmt.Sprintf("%d deliveries", s.Deliveries))
 	}
+	if s.Transfers > 0 {
+		parts = append(parts, fmt.Sprintf("%d transfers", s.Transfers))
+	}
 	if s.Skipped > 0 {
 		parts = append(parts, fmt.Sprintf("%d older than since", s.Skipped))
 	}

@@ -160,7 +160,9 @@ type story struct {
 	rung          map[schema.Hash]schema.Rung       // of claims without a key
 	transactions  map[schema.Hash][]schema.Transaction
 	witnesses     []schema.Witness
-	dead          map[schema.Hash]bool // blocks that left the chain
+	channelEvents []schema.ChannelEvent    // the first that reached a voucher, else the latest of its channel
+	listed        []schema.GatewayTransfer // what a gateway's lists say of it
+	dead          map[schema.Hash]bool     // blocks that left the chain
 	findings      []schema.Finding
 	refunds       []schema.Refund
 	decided       []schema.Resolution
@@ -173,7 +175,7 @@ func (b *Books) story(ctx context.Context, k schema.Key) (*story, error) {
 		deliveries:   map[schema.Hash][]schema.Delivery{},
 		transactions: map[schema.Hash][]schema.Transaction{}, dead: map[schema.Hash]bool{},
 	}
-	for _, read := range []func(context.Context) error{s.judged, s.resolved, s.onChain, s.claimed, s.sightings, s.served, s.named, s.blocks} {
+	for _, read := range []func(context.Context) error{s.judged, s.resolved, s.onChain, s.claimed, s.sightings, s.served, s.named, s.backing, s.blocks} {
 		if err := read(ctx); err != nil {
 			return nil, err
 		}
@@ -366,6 +368,9 @@ func (s *story) blocks(ctx context.Context) error {
 	}
 	for i := range s.cancellations {
 		in = append(in, s.cancellations[i].BlockHash)
+	}
+	for i := range s.channelEvents {
+		in = append(in, s.channelEvents[i].BlockHash)
 	}
 	for _, ts := range s.transactions {
 		for i := range ts {

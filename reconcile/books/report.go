@@ -35,6 +35,7 @@ type Report struct {
 	Exceptions   []ExceptionLine   `json:"exceptions"` // that are open
 	Ages         []AgeLine         `json:"exceptions_by_age"`
 	Closed       []ClosedLine      `json:"exceptions_closed"` // by a resolution in force
+	Offchain     []OffchainLine    `json:"offchain"`
 	Findings     []FindingLine     `json:"findings"`
 	Problems     []ProblemLine     `json:"problems"`
 	Relayers     []RelayerLine     `json:"unlisted_relayers"`
@@ -196,7 +197,7 @@ func (b *Books) Report(ctx context.Context, period Period) (*Report, error) {
 		if !period.To.IsZero() {
 			r.To = seconds(period.To.Unix())
 		}
-		for _, read := range []func(context.Context, *Report, Period) error{b.payments, b.findings, b.problems, b.relayers, b.notAudited, b.rejects, b.reorgs, b.incidents} {
+		for _, read := range []func(context.Context, *Report, Period) error{b.payments, b.offchain, b.findings, b.problems, b.relayers, b.notAudited, b.rejects, b.reorgs, b.incidents} {
 			if err := read(ctx, r, period); err != nil {
 				return err
 			}

@@ -87,6 +87,15 @@ func (r *Report) table(w io.Writer) error {
 		p.end("")
 	}
 
+	if len(r.Offchain) > 0 {
+		p.section("Off chain", "what was charged, and how much of it the channel's claims or the gateway's list bear out",
+			"rail", "age", "#channels", "#payments", "#charged", "#backed", "#residual", "token", "#no amount")
+		for _, l := range r.Offchain {
+			p.row(l.Rail, l.Age, l.Channels, l.Payments, l.format(l.Charged), l.format(l.Backed), l.format(l.Residual), l.Currency, l.Unknown)
+		}
+		p.end("")
+	}
+
 	p.section("Findings", "", "rule", "severity", "#findings", "#at risk", "token", "what to do")
 	for _, l := range r.Findings {
 		p.row(l.Rule, l.Severity, l.Findings, l.format(l.AtRisk), l.Currency, l.WhatToDo)
@@ -343,6 +352,10 @@ func (r *Report) csv(w io.Writer) error {
 	}
 	for _, l := range r.Closed {
 		figures("exceptions_closed", "resolved", "", l.Currency, "payments", l.Payments, "settled", l.Settled, "claimed", l.Claimed)
+	}
+	for _, l := range r.Offchain {
+		figures("offchain", string(l.Rail), l.Age, l.Currency, "channels", l.Channels, "payments", l.Payments, "charged", l.Charged, "backed", l.Backed, "residual", l.Residual,
+			"no_amount", l.Unknown)
 	}
 	for _, l := range r.Findings {
 		figures("findings", l.Rule, string(l.Severity), l.Currency, "findings", l.Findings, "at_risk", l.AtRisk)

@@ -76,6 +76,12 @@ func (s *story) judgement(p *page) {
 	if pay.Claimed.Known {
 		field("claimed", "%s", s.currency.money(pay.Claimed))
 	}
+	if pay.Channel != (schema.Hash{}) {
+		field("channel", "%s", schema.Hex(pay.Channel[:]))
+	}
+	if pay.Backed.Known {
+		field("borne out", "%s, as of the final block", s.currency.money(pay.Backed))
+	}
 	if pay.Required.Known {
 		field("required", "%s", s.currency.money(pay.Required))
 	}
@@ -161,6 +167,12 @@ func (s *story) events() []event {
 	}
 	for i := range s.witnesses {
 		all = append(all, s.witness(&s.witnesses[i]))
+	}
+	for i := range s.channelEvents {
+		all = append(all, s.channelClaimed(&s.channelEvents[i]))
+	}
+	for i := range s.listed {
+		all = append(all, s.onList(&s.listed[i]))
 	}
 	slices.SortFunc(all, func(x, y event) int {
 		if (x.at == 0) != (y.at == 0) { // without a time, last
@@ -520,5 +532,9 @@ var details = map[string]string{
 	match.DetailStillSpendable:  "the authorization's own deadline has not come yet",
 	match.DetailUnwitnessed:     "absence rests on the blocks that were read, no node was asked",
 	match.DetailIndexHole:       "a node says it was used or cancelled, and the index has neither",
+	match.DetailBacked:          "the rail's own record bears it out whole",
+	match.DetailPartlyBacked:    "the rail's own record bears a part of it out",
+	match.DetailUnbacked:        "the rail's own record does not bear it out, or not yet",
+	match.DetailBookkeeping:     "what the contract of channels was made to do; it is no payment",
 	match.DetailNoTime:          "no evidence says when, so no deadline can pass",
 }

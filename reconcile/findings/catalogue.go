@@ -19,7 +19,7 @@ func Catalogue() []Rule { return slices.Clone(catalogue) }
 
 var catalogue = []Rule{
 	addressPoisoning, canceledAfterVerify, circularFlow, conflictingAuthorization, conflictingClaim, drainedAfterVerify, frontRun, invalidSignature, nonceUsedBurst,
-	overpaid, paidTwice, payerBurst, payerConcentration, replayedAuthorization, selfPayment, servedNotSettled, settledNotServed, underpaid, unknownRecipient, unknownRelayer, wrongToken,
+	offchainUnbacked, overpaid, paidTwice, payerBurst, payerConcentration, replayedAuthorization, selfPayment, servedNotSettled, settledNotServed, underpaid, unknownRecipient, unknownRelayer, wrongToken,
 }
 
 // Book is the catalogue with the closed list of verdicts, as it is printed.

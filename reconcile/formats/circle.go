@@ -1,6 +1,12 @@
 package formats
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/ethereum/go-ethereum/crypto"
+
+	"x402audit/schema"
+)
 
 // Format circle: what Circle's Facilitator Service and Gateway answer when they are asked later. (Its /settle with the request is format capture.)
 //
@@ -15,16 +21,18 @@ import "strings"
 //	updatedAt                              Claim.EventTime
 //	network, transaction, payer, amount    as an answer states them
 //
-// A Gateway transfer, alone or in a list of them:
+// A Gateway transfer, alone, in a list of them, or as the row of a CSV file whose header has these names, is no claim but the Gateway's own record, which backs the claims
+// that name its id:
 //
-//	id                                     Key.Nonce = keccak256(id), Key.Method gateway
-//	recipientNetwork, else sendingNetwork  the network
-//	fromAddress                            Key.Authorizer, Claim.Payer
-//	toAddress                              Claim.PayTo
-//	updatedAt, else createdAt              Claim.EventTime
-//	status                                 Claim.ErrorReason. No transfer is a success here: Gateway settles balances in batches, no event of the
-//	                                       chain belongs to one transfer, and a success would be looked for there. All are open
-//	token, amount                          nothing: the token is a symbol, and whether the amount is in atomic units the record does not say
+//	id                               GatewayTransfer.ID, and its keccak256 as Nonce: the nonce of the payment that states the id as its transaction
+//	status                           Status: received, batched, confirmed, completed or failed
+//	token                            Token, a symbol
+//	sendingNetwork                   Sending
+//	recipientNetwork                 Recipient
+//	fromAddress, toAddress           Payer, PayTo
+//	amount                           Amount; atomic units, so that a decimal point is a reject
+//	createdAt, else updatedAt        CreatedAt: a list covers the time between the first and the last of those to one recipient
+//	updatedAt, else createdAt        UpdatedAt: of two states of one transfer, the later counts
 
 func isCircle(_ *reader, line object) bool {
 	return line.has("paymentId") && line.has("status") && line.has("updatedAt", "expiresAt") || isGatewayTransfer(line) || gatewayTransfers(line) != nil
@@ -87,17 +95,34 @@ func readGatewayTransfer(o object) (rec record, err error) {
 	if !isGatewayTransfer(o) {
 		return rec, reject(UnknownShape, "an entry of transfers is no Gateway transfer")
 	}
-	if rec.time, err = readTime(o, "updatedAt", "createdAt"); err != nil {
+	id := o.text("id")
+	t := &schema.GatewayTransfer{
+		Nonce: gatewayNonce(id), ID: kept(id, ""), Status: kept(strings.ToLower(o.text("status")), ""), Token: kept(o.text("token"), ""),
+		Sending: kept(o.text("sendingNetwork"), ""), Recipient: kept(o.text("recipientNetwork"), ""),
+	}
+	if t.Payer, err = o.address("transfer", "fromAddress"); err != nil {
 		return rec, err
 	}
-	network := o.text("recipientNetwork")
-	if network == "" {
-		network = o.text("sendingNetwork")
+	if t.PayTo, err = o.address("transfer", "toAddress"); err != nil {
+		return rec, err
 	}
-	status := strings.ToLower(o.text("status"))
-	rec.gateway = o.text("id")
-	rec.requirements = object{}.with("network", network).with("payTo", addressOnly(o.text("toAddress")))
-	rec.answer.fields = object{succeeded(false)}.with("payer", o.text("fromAddress")).with("errorReason", status)
-	rec.body = pick(o, "id", "status", "token", "sendingNetwork", "recipientNetwork", "fromAddress", "toAddress", "amount")
-	return rec, nil
+	if t.Amount, err = o.amount("transfer", "amount"); err != nil {
+		return rec, err
+	}
+	created, err := readTime(pick(o, "createdAt", "updatedAt"), "createdAt", "updatedAt")
+	if err != nil {
+		return rec, err
+	}
+	updated, err := readTime(pick(o, "createdAt", "updatedAt"), "updatedAt", "createdAt")
+	if err != nil {
+		return rec, err
+	}
+	if !created.set {
+		return rec, reject(BadTime, "neither createdAt nor updatedAt says when the transfer was made")
+	}
+	t.CreatedAt, t.UpdatedAt = created.millis(), updated.millis()
+	return record{transfer: t}, nil
 }
+
+// gatewayNonce is the nonce of the payment that a transfer of a Gateway is.
+func gatewayNonce(id string) schema.Hash { return crypto.Keccak256Hash([]byte(id)) }

@@ -8,8 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/ethereum/go-ethereum/crypto"
-
 	"x402audit/schema"
 )
 
@@ -21,7 +19,11 @@ var transactionNames = []string{"transaction", "transactionHash", "transaction_h
 
 // state adds to what was found in a line what a record of it states.
 func (p *reader) state(found *Records, r *record) error {
-	c, err := p.claim(r)
+	if r.transfer != nil {
+		found.Transfers = append(found.Transfers, *r.transfer)
+		return nil
+	}
+	c, charge, err := p.claim(r)
 	if err != nil {
 		var reject *RejectError
 		if !r.unanswered || !errors.As(err, &reject) || reject.Reason != MissingNetwork {
@@ -31,6 +33,10 @@ func (p *reader) state(found *Records, r *record) error {
 	}
 	if !r.unanswered {
 		found.Claims = append(found.Claims, c)
+		if charge != nil {
+			found.Claims = append(found.Claims, *charge)
+			c = *charge // which is what was served for
+		}
 	}
 	if r.request != nil {
 		found.Deliveries = append(found.Deliveries, p.delivery(r, &c))
@@ -38,9 +44,9 @@ func (p *reader) state(found *Records, r *record) error {
 	return nil
 }
 
-// claim states from a record what it states, and nothing more.
-func (p *reader) claim(r *record) (schema.Claim, error) {
-	c := schema.Claim{
+// claim states from a record what it states, and nothing more. charge is the claim of the charge that was made together with a deposit into a channel.
+func (p *reader) claim(r *record) (c schema.Claim, charge *schema.Claim, err error) {
+	c = schema.Claim{
 		Facilitator: p.facilitator,
 		Role:        p.role,
 		Format:      r.format,
@@ -69,11 +75,10 @@ func (p *reader) claim(r *record) (schema.Claim, error) {
 	}
 	c.Network, c.Scheme = first("network"), first("scheme")
 	if c.Network == "" {
-		return c, reject(MissingNetwork, "neither requirements, payload nor answer states a network")
+		return c, nil, reject(MissingNetwork, "neither requirements, payload nor answer states a network")
 	}
-	var err error
 	if c.Key.ChainID, err = chainID(c.Network); err != nil {
-		return c, err
+		return c, nil, err
 	}
 	if version, err := strconv.ParseUint(r.payload.text("x402Version"), 10, 8); err == nil {
 		c.X402Version = uint8(version)
@@ -81,18 +86,23 @@ func (p *reader) claim(r *record) (schema.Claim, error) {
 
 	auth, err := readAuthorization(r.payload)
 	if err != nil {
-		return c, err
+		return c, nil, err
 	}
 	if err := p.stateTerms(&c, r, &auth, accepted); err != nil {
-		return c, err
+		return c, nil, err
 	}
 	if err := stateAnswer(&c, r, &auth); err != nil {
-		return c, err
+		return c, nil, err
 	}
-	if r.gateway != "" {
-		c.Key.Method, c.Key.Nonce, c.Keyed = schema.MethodGateway, crypto.Keccak256Hash([]byte(r.gateway)), true
-	} else if ofGateway(r.requirements) || ofGateway(accepted) {
+	extra, required := r.answer.fields.object("extra"), c.Required
+	switch {
+	case auth.voucher.kind != "":
+		err = ofChannel(&c, &auth, extra)
+	case ofGateway(r.requirements) || ofGateway(accepted):
 		overGateway(&c, r.answer.fields)
+	}
+	if err != nil {
+		return c, nil, err
 	}
 
 	if c.Role == schema.RoleServer {
@@ -106,18 +116,20 @@ func (p *reader) claim(r *record) (schema.Claim, error) {
 	}
 	c.RouteTemplate = routeTemplate(r.declared, r.requirements.object("extensions"), r.payload.object("extensions"))
 	c.DurationMS = milliseconds(r.durationMS)
-	digits := secretDigits(auth.signature)
-	for _, text := range []*string{
-		&c.Facilitator, &c.Scheme, &c.ServerResource, &c.RequirementsResource, &c.LineResource, &c.EchoResource, &c.RouteTemplate, &c.ErrorReason,
-	} {
-		*text = kept(*text, digits)
+	texts := []*string{
+		&c.Facilitator, &c.Scheme, &c.ServerResource, &c.RequirementsResource, &c.LineResource, &c.EchoResource, &c.RouteTemplate, &c.ErrorReason, &c.GatewayID,
 	}
 	if r.request != nil {
-		for _, text := range []*string{&r.request.method, &r.request.url, &r.request.route, &r.request.id} {
-			*text = kept(*text, digits)
+		texts = append(texts, &r.request.method, &r.request.url, &r.request.route, &r.request.id)
+	}
+	digits, other := secretDigits(auth.signature), secretDigits(auth.other)
+	for _, text := range texts {
+		if *text = kept(*text, digits); other != "" {
+			*text = kept(*text, other)
 		}
 	}
-	return c, nil
+	charge, err = firstCharge(&c, &auth, required, extra)
+	return c, charge, err
 }
 
 // gatewayName is the name in the requirements' extra of a payment that Circle's Gateway nets off chain.
@@ -136,7 +148,7 @@ func overGateway(c *schema.Claim, answer object) {
 	}
 	c.Key.Method = schema.MethodGateway
 	if id := answer.text("transaction"); id != "" && c.Transaction == (schema.Hash{}) {
-		c.Key.Nonce = crypto.Keccak256Hash([]byte(id))
+		c.Key.Nonce, c.GatewayID = gatewayNonce(id), id
 	}
 }
 

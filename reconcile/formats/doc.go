@@ -13,7 +13,7 @@
 //	access             access.go            a resource server's access log with payment headers
 //	x402-rs            x402rs.go            the Rust facilitator's tracing
 //	openfacilitator    openfacilitator.go   rows and webhooks of OpenFacilitator
-//	circle             circle.go            Circle's payment status and Gateway transfers
+//	circle             circle.go            Circle's payment status and Gateway's list of transfers
 //	flat, csv          flat.go, csv.go      one settlement a row, with columns by name
 //
 // # What payload, requirements and answer state
@@ -22,6 +22,7 @@
 //	payload.payload.authorization (EIP-3009)             Key (with the token), SignedTo, SignedValue, ValidAfter, ValidBefore
 //	payload.payload.permit2Authorization                 Key with method permit2 and the nonce as 32 bytes big endian, SignedTo,
 //	                                                     SignedValue (permitted amount), ValidBefore (deadline)
+//	payload.payload of a channel                         channel.go: vouchers under a key of their own, deposits, and what is no payment
 //	payload.payload of another kind                      a claim without key
 //	payload.payload.signature                            Claim.Signature, which is only the outcome of the check
 //	payload.resource.url                                 Claim.EchoResource: the payer's word
@@ -39,6 +40,6 @@
 //	answer.transaction and its aliases                   Claim.Transaction; else the hash that the error's text names
 //	answer.errorReason | error_reason | …                Claim.ErrorReason (signatures cut out) and ErrorClass
 //
-// Absent, null, "" and "unknown" are unstated. A transaction that is not 0x and 64 hex digits (a gateway's transfer id in a settle response) is unstated
-// too: it stays in the raw line. Only a Gateway's own record of a transfer has Key.Method gateway.
+// Absent, null, "" and "unknown" are unstated. A transaction that is not 0x and 64 hex digits is unstated too: it stays in the raw line. In an answer about a payment that Circle's
+// Gateway nets (requirements' extra.name GatewayWalletBatched) it is the id of a transfer: Claim.GatewayID, with Key.Method gateway and keccak256(id) for the nonce.
 package formats

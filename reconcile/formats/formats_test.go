@@ -49,7 +49,7 @@ func newParser(t testing.TB, o Options) *Parser {
 // golden are the files of lines in testdata; what they state stands beside each.
 var golden = []string{
 	"facilitator-v1.jsonl", "facilitator-v2.jsonl", "server-v2.jsonl", "canonical.jsonl", // written by the real SDK's hooks, and by hand
-	"loggers.jsonl", "capture.jsonl", "access.jsonl", "x402-rs.jsonl", "openfacilitator.jsonl", "openfacilitator.csv", "circle.jsonl", "flat.jsonl", "flat.csv",
+	"loggers.jsonl", "capture.jsonl", "access.jsonl", "x402-rs.jsonl", "openfacilitator.jsonl", "openfacilitator.csv", "circle.jsonl", "circle.csv", "channel.jsonl", "flat.jsonl", "flat.csv",
 }
 
 func goldenLines(t testing.TB, name string) [][]byte {
@@ -87,6 +87,9 @@ func TestGolden(t *testing.T) {
 			}
 			for _, d := range found.Deliveries {
 				_ = out.Encode(map[string]any{"delivery": d})
+			}
+			for _, g := range found.Transfers {
+				_ = out.Encode(map[string]any{"transfer": g})
 			}
 		}
 		file := filepath.Join("testdata", strings.TrimSuffix(name, ".jsonl")+".golden.json")
@@ -411,7 +414,7 @@ func TestRejects(t *testing.T) {
 	}
 }
 
-func empty(r Records) bool { return r.Claims == nil && r.Deliveries == nil }
+func empty(r Records) bool { return r.Claims == nil && r.Deliveries == nil && r.Transfers == nil }
 
 func TestOptions(t *testing.T) {
 	if _, err := New(Options{Format: "nope"}); err == nil {
@@ -650,7 +653,7 @@ func TestUnchecked(t *testing.T) {
 				signed++
 			}
 		}
-		if diff := cmp.Diff(want, got); diff != "" {
+		if diff := cmp.Diff(want, got, cmp.Comparer(func(a, b schema.Amount) bool { return a == b })); diff != "" {
 			t.Error(diff)
 		}
 	}

@@ -70,7 +70,8 @@ type Options struct {
 // Records is what one line holds.
 type Records struct {
 	Claims     []schema.Claim
-	Deliveries []schema.Delivery // without their Position
+	Deliveries []schema.Delivery        // without their Position
+	Transfers  []schema.GatewayTransfer // without their Position
 }
 
 // format takes a line apart. holds looks at the line's own fields only; the first that holds is meant.

@@ -19,6 +19,8 @@ type authorization struct {
 	complete    bool // from and nonce are stated
 	token       schema.Address
 	signature   string
+	other       string  // a further signature, of a deposit into a channel
+	voucher     voucher // of a channel's payload
 }
 
 // readAuthorization reads payload.payload. Kinds that are not known here state only their signature.
@@ -30,6 +32,8 @@ func readAuthorization(payload object) (a authorization, err error) {
 		err = a.readEIP3009(inner.object("authorization"))
 	case inner.object("permit2Authorization") != nil:
 		err = a.readPermit2(inner.object("permit2Authorization"))
+	case isChannelPayload(inner):
+		err = a.readChannel(inner)
 	}
 	return a, err
 }

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"x402audit/schema"
 )
 
 // record is a line taken apart: what every format has in common.
@@ -22,10 +24,10 @@ type record struct {
 	server       bool   // only a resource server writes such a line
 	durationMS   string
 	time         instant
-	gateway      string   // id of a gateway's transfer, which is the payment then
-	request      *request // what a resource server served
-	unanswered   bool     // the record is of a request alone: a delivery and no claim
-	body         object   // what names the record: all that is read of it, without the fields a logger puts around
+	transfer     *schema.GatewayTransfer // a gateway's own record of a transfer: that alone, and no claim
+	request      *request                // what a resource server served
+	unanswered   bool                    // the record is of a request alone: a delivery and no claim
+	body         object                  // what names the record: all that is read of it, without the fields a logger puts around
 }
 
 // request is one line of a resource server's access log.

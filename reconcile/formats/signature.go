@@ -73,7 +73,7 @@ func signedToken(domains []domain, a *authorization) schema.Address {
 
 // ecdsaSignature is the 65 bytes r ‖ s ‖ v of an EIP-3009 authorization all of whose terms are stated.
 func ecdsaSignature(a *authorization) ([]byte, bool) {
-	if a.method != schema.MethodEIP3009 || !a.complete || !a.value.Known || !a.validAfter.Known || !a.validBefore.Known {
+	if a.method != schema.MethodEIP3009 || !a.complete || a.voucher.kind != "" || !a.value.Known || !a.validAfter.Known || !a.validBefore.Known {
 		return nil, false
 	}
 	digits, ok := strings.CutPrefix(strings.ToLower(a.signature), "0x")

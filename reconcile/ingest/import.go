@@ -18,6 +18,7 @@ type Summary struct {
 	Bytes      uint64            // of a packed file: of what it holds
 	Claims     uint64            // a claim that was there before, or twice, counts each time
 	Deliveries uint64            // likewise
+	Transfers  uint64            // of a gateway's list, likewise
 	Rejects    map[string]uint64 // by reason
 	Skipped    uint64            // records older than the source's since
 }
@@ -109,6 +110,7 @@ func (s *Summary) add(b *batch) {
 	s.Bytes += b.bytes
 	s.Claims += uint64(len(b.claims))
 	s.Deliveries += uint64(len(b.deliveries))
+	s.Transfers += uint64(len(b.transfers))
 	s.Skipped += b.skipped
 	for _, r := range b.rejects {
 		s.Rejects[r.Reason]++

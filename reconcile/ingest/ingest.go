@@ -3,7 +3,7 @@
 //
 // Data flows one way: a file is cut into lines (lines.go) or the elements of a JSON array (array.go), the lines of a batch are parsed side by side into claims,
 // deliveries or a reject each (parse.go, package formats), and the batch is
-// written (write.go) evidence first (raw_lines, rejects, claims, sightings, deliveries, in any order), then touched, then the cursor. Each row's key is its position or its content, and the
+// written (write.go) evidence first (raw_lines, rejects, claims, sightings, deliveries, gateway_transfers, in any order), then touched, then the cursor. Each row's key is its position or its content, and the
 // cursor comes last, so that a crash between any two writes costs nothing but reading the batch again. follow.go finds a followed file again after
 // appends, rotation, truncation and restarts; import.go reads a file once; content.go unpacks what is packed; post.go gives
 // posted records the same way from parsing on; state.go is what the audit may know of it all.
@@ -102,7 +102,7 @@ func (in *Ingest) Run(ctx context.Context, changed func()) error {
 	group.Go(func() error { in.watch(ctx); return nil })
 	for _, f := range in.followers {
 		f.stored = func(b *batch) {
-			if len(b.claims)+len(b.deliveries) > 0 && changed != nil {
+			if len(b.claims)+len(b.deliveries)+len(b.transfers) > 0 && changed != nil {
 				changed()
 			}
 		}

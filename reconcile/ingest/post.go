@@ -190,6 +190,7 @@ func (b *batch) add(o *batch) {
 	b.claims = append(b.claims, o.claims...)
 	b.sightings = append(b.sightings, o.sightings...)
 	b.deliveries = append(b.deliveries, o.deliveries...)
+	b.transfers = append(b.transfers, o.transfers...)
 	b.lines += o.lines
 	b.bytes += o.bytes
 	b.skipped += o.skipped

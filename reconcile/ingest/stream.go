@@ -228,6 +228,16 @@ func (t *stream) take(b *batch, state *SourceState, p *parsed) {
 		d.Position = p.at
 		b.deliveries = append(b.deliveries, d)
 	}
+	for _, g := range p.records.Transfers {
+		if t.tooOld(g.CreatedAt) {
+			b.skipped++
+			continue
+		}
+		kept = true
+		state.seen(g.CreatedAt)
+		g.Position = p.at
+		b.transfers = append(b.transfers, g)
+	}
 	if kept {
 		b.raws = append(b.raws, schema.RawLine{Position: p.at, Text: string(p.line.text)})
 	}

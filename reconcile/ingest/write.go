@@ -19,6 +19,7 @@ type batch struct {
 	claims     []schema.Claim
 	sightings  []schema.Sighting
 	deliveries []schema.Delivery
+	transfers  []schema.GatewayTransfer
 	lines      uint64 // blank ones included
 	bytes      uint64
 	skipped    uint64 // of a time before the source's since
@@ -79,6 +80,7 @@ func (w *writer) writeUp(ctx context.Context, b *batch, cursors []schema.Cursor)
 		func() error { return insert(inserting, w, schema.Claims, b.claims, inserts.Go) },
 		func() error { return insert(inserting, w, schema.Sightings, b.sightings, inserts.Go) },
 		func() error { return insert(inserting, w, schema.Deliveries, b.deliveries, inserts.Go) },
+		func() error { return insert(inserting, w, schema.GatewayTransfers, b.transfers, inserts.Go) },
 	} {
 		if err := start(); err != nil {
 			return errors.Join(err, inserts.Wait())
@@ -130,6 +132,9 @@ func touches(writer string, seq uint64, b *batch) []schema.Touched {
 		if d.Transaction != (schema.Hash{}) {
 			add(schema.Touched{Kind: schema.TouchTransaction, Key: schema.Key{ChainID: d.Key.ChainID}, Transaction: d.Transaction})
 		}
+	}
+	for i := range b.transfers {
+		add(schema.Touched{Kind: schema.TouchGateway, Key: schema.Key{Nonce: b.transfers[i].Nonce}})
 	}
 	for i := range b.claims {
 		c := &b.claims[i]

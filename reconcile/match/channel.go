@@ -6,8 +6,8 @@ import (
 	"x402audit/schema"
 )
 
-// SchemeChannel is the scheme of payment channels: deposits go into a contract, requests are paid by vouchers that only logs see, and the contract pays out the sum
-// of many. Vouchers, claims and payouts are not read yet, so that their claims wait; a deposit is seen, and is no charge.
+// SchemeChannel is the scheme of payment channels: deposits go into a contract, requests are paid by vouchers that only logs see (offchain.go), and the contract claims and
+// pays out the sum of many. A deposit is seen, and is no charge.
 const SchemeChannel = "batch-settlement"
 
 // isDeposit holds for a settlement that only changes the payer's pockets: it goes to a contract of the channels or to a collector for it, or its legs end there.
@@ -17,9 +17,4 @@ func (j *judge) isDeposit(s *schema.Settlement) bool {
 		return false
 	}
 	return channels[s.To] || slices.ContainsFunc(s.Legs, func(l schema.Leg) bool { return channels[l.To] && endsAt(s, l.To) })
-}
-
-// ofChannel holds for what belongs to the rail of the channels, on whichever side its claims stand.
-func ofChannel(c *Case) bool {
-	return slices.ContainsFunc(c.Claims, func(x *Claim) bool { return x.Scheme == SchemeChannel })
 }

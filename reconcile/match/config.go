@@ -9,7 +9,7 @@ import (
 )
 
 // RuleVersion is stored with each verdict; it rises when a rule changes what equal evidence is called.
-const RuleVersion = 2
+const RuleVersion = 3
 
 // Config is what the audit must be told: which chains and tokens are followed, what is ours, and the rules' times.
 type Config struct {
@@ -73,6 +73,7 @@ type Rules struct {
 	LogDisorder     time.Duration // how far out of order a log's records may be
 	MatchWindow     time.Duration // how far apart a claim without key and transaction and its settlement may be
 	PaidTwiceWindow time.Duration // how long after a failure a second payment of the same is a retry
+	OffchainAfter   time.Duration // how long a charge off chain may wait for what bears it out
 	Dust            uint256.Int   // unclaimed settlements below it are no exception, atomic units
 }
 
@@ -81,7 +82,7 @@ const openForKeyless = time.Hour
 
 // DefaultRules are the rules of a configuration that sets none.
 func DefaultRules() Rules {
-	return Rules{OpenFor: 24 * time.Hour, UnloggedAfter: time.Hour, LogDisorder: 5 * time.Minute, MatchWindow: 10 * time.Minute, PaidTwiceWindow: 10 * time.Minute}
+	return Rules{OpenFor: 24 * time.Hour, UnloggedAfter: time.Hour, LogDisorder: 5 * time.Minute, MatchWindow: 10 * time.Minute, PaidTwiceWindow: 10 * time.Minute, OffchainAfter: 72 * time.Hour}
 }
 
 // signers answers which configured facilitator an address settles for, and which facilitators have any signers configured.

@@ -16,7 +16,11 @@ type Evidence struct {
 	Deliveries    []schema.Delivery
 	Transactions  []schema.Transaction
 	Witnesses     []schema.Witness
-	Canonical     map[schema.Hash]bool // by block hash; a block that is not listed is not known
+
+	ChannelEvents    []schema.ChannelEvent    // of the channels of vouchers, and in transactions that claims about channels name
+	GatewayTransfers []schema.GatewayTransfer // that claims name
+
+	Canonical map[schema.Hash]bool // by block hash; a block that is not listed is not known
 }
 
 // Claim is a claim and the sources in which it was seen, sorted.
@@ -32,6 +36,7 @@ type AsOf struct {
 	CoveredFrom  map[uint64]uint64
 	Sources      []Source
 	Servers      []Server
+	Lists        []List
 	Evidence     uint64 // evidence batches that all writers had announced
 }
 

@@ -18,6 +18,7 @@ type Case struct {
 	Claims       []*Claim    // in the order of time, one a record
 	Deliveries   []*Delivery // in the order of time, one a request
 	DeliveryLog  bool        // a delivery log of its payTo has moved past its settlement
+	Unbacked     Unbacked    // of an offchain payment: why its rail does not bear it out, once it should
 	Lead         *Claim      // the claim that the payment is judged by: an agreeing success, else the least differing one, else the first failure
 	Known        bool        // the token is followed
 }
@@ -54,6 +55,7 @@ type judge struct {
 	witnesses     map[schema.Key][]*schema.Witness
 	unknownTx     map[place]int64 // time of the latest final block at which a node did not know the transaction
 	receiptRead   map[place]bool  // transactions in final blocks whose receipts were asked for
+	backing       backing         // of offchain payments
 	questions     []schema.Question
 }
 
@@ -74,6 +76,7 @@ func Judge(ev *Evidence, cfg *Config) Result {
 		witnesses:     map[schema.Key][]*schema.Witness{},
 		unknownTx:     map[place]int64{},
 		receiptRead:   map[place]bool{},
+		backing:       newBacking(ev),
 	}
 	j.layOutClaims()
 	j.layOutChain()

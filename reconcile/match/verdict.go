@@ -22,7 +22,7 @@ const (
 	DetailNoTransfer      = "no_transfer"       // the named transaction succeeded and holds no settlement of this payment
 	DetailPlainTransfer   = "plain_transfer"    // it agrees with a plain Transfer: no authorization says that this was the payment
 	DetailSenderUnread    = "sender_unread"     // the sender that decides whether it is ours has not been read yet
-	DetailRailUnread      = "rail_unread"       // the chain side of its rail (channels, gateways, Permit2 without its proxies) is not read: nothing can be called absent
+	DetailRailUnread      = "rail_unread"       // what its rail leaves (channels or Permit2 that are not followed, a gateway without a list) is not read: nothing can be called absent
 )
 
 // judge gives the payment of one number its verdict: the lines of the closed list in their order, the first that holds. ok is false for what is foreign, or
@@ -246,15 +246,19 @@ func (j *judge) unsettled(c *Case) {
 		j.call(c, schema.Offchain, "")
 		return
 	}
+	if success && c.Lead != nil && j.ofRail(c) {
+		return
+	}
 	deadline, known := j.deadline(c, keyed)
+	unread := !j.readable(k) || j.unreadOfChannel(c, success)
 	if success {
-		if v, detail, ok := j.namedTransactions(c, deadline); ok {
+		if v, detail, ok := j.namedTransactions(c, deadline, unread); ok {
 			j.call(c, v, detail)
 			p.Finality = schema.FinalityFinal
 			return
 		}
 	}
-	if !j.readable(k) || ofChannel(c) {
+	if unread {
 		j.call(c, schema.Pending, DetailRailUnread)
 		return
 	}
@@ -306,7 +310,7 @@ func noCharge(c *Claim) bool {
 // namedTransactions judges a success by the transactions it names: one that failed in a final block is a revert, one that succeeded there and holds no
 // settlement of this payment is a phantom. Neither needs a deadline. A block that was not read can hold a settlement that the index
 // does not have, unless the transaction itself was read whole.
-func (j *judge) namedTransactions(c *Case, deadline int64) (v schema.Verdict, detail string, ok bool) {
+func (j *judge) namedTransactions(c *Case, deadline int64, unread bool) (v schema.Verdict, detail string, ok bool) {
 	k := c.Payment.Key
 	final := j.ev.AsOf.Heads[k.ChainID].Final.Number
 	from, covered := j.ev.AsOf.CoveredFrom[k.ChainID]
@@ -324,7 +328,7 @@ func (j *judge) namedTransactions(c *Case, deadline int64) (v schema.Verdict, de
 			c.Payment.Waits.Final = t.BlockNumber
 		case !t.Succeeded:
 			return schema.Reverted, "", true
-		case !j.readable(k) || ofChannel(c):
+		case unread:
 		case j.spentUnread(k, t, c.Claims[i]):
 			j.askAbsence(k, c.Claims, deadline)
 			return schema.Ambiguous, DetailPairing, true
@@ -348,6 +352,8 @@ func (j *judge) readable(k schema.Key) bool {
 		return true
 	case schema.MethodPermit2:
 		return j.cfg.Chains[k.ChainID].Permit2
+	case schema.MethodChannel: // of one that nobody granted there is nothing to be seen
+		return j.channelsRead(k.ChainID)
 	}
 	return false
 }

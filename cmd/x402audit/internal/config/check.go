@@ -22,7 +22,7 @@ func defaults() *Config {
 		ClickHouse: ClickHouse{DSN: "embedded:./data"},
 		Rules: Rules{
 			OpenFor: Duration(r.OpenFor), UnloggedAfter: Duration(r.UnloggedAfter),
-			LogDisorder: Duration(r.LogDisorder), MatchWindow: Duration(r.MatchWindow), PaidTwiceWindow: Duration(r.PaidTwiceWindow), Dust: Units(r.Dust),
+			LogDisorder: Duration(r.LogDisorder), MatchWindow: Duration(r.MatchWindow), PaidTwiceWindow: Duration(r.PaidTwiceWindow), OffchainAfter: Duration(r.OffchainAfter), Dust: Units(r.Dust),
 		},
 		Auditing: Auditing{MaxResources: match.DefaultMaxResources, Signatures: SignaturesCheck, Thresholds: Thresholds{
 			NonceUsedBurst: limits.NonceUsedBurst, NonceUsedWindow: Duration(limits.NonceUsedWindow),
@@ -322,7 +322,7 @@ func (t *tree) rules(r *Rules) {
 		path  string
 		value Duration
 	}{
-		{"rules.open_for", r.OpenFor}, {"rules.unlogged_after", r.UnloggedAfter}, {"rules.match_window", r.MatchWindow}, {"rules.paid_twice_window", r.PaidTwiceWindow},
+		{"rules.open_for", r.OpenFor}, {"rules.unlogged_after", r.UnloggedAfter}, {"rules.match_window", r.MatchWindow}, {"rules.paid_twice_window", r.PaidTwiceWindow}, {"rules.offchain_after", r.OffchainAfter},
 	} {
 		if time.Duration(rule.value) < time.Second {
 			t.wrong(rule.path, "must be at least 1s: block times are whole seconds")

@@ -80,7 +80,7 @@ type Chain struct {
 	Compare    float64  `yaml:"compare"`     // the share of the backfill's ranges that a second endpoint is asked for too, 0 to 1; default 0.02
 
 	Permit2Proxies []Address `yaml:"permit2_proxies"` // the x402 contracts that settle over Permit2; [] reads none
-	Channels       []Address `yaml:"channels"`        // contracts of payment channels and their collectors: what goes there is a deposit and no charge
+	Channels       []Address `yaml:"channels"`        // contracts of payment channels, whose claims bear vouchers out, and their collectors: what goes there is a deposit and no charge; [] reads none
 }
 
 // Token is an EIP-3009 token. Name and Version are those of its EIP-712 domain; without a name no signature can be checked.
@@ -129,6 +129,7 @@ type Rules struct {
 	LogDisorder     Duration `yaml:"log_disorder"`
 	MatchWindow     Duration `yaml:"match_window"`
 	PaidTwiceWindow Duration `yaml:"paid_twice_window"`
+	OffchainAfter   Duration `yaml:"offchain_after"`
 	Dust            Units    `yaml:"dust"`
 }
 

@@ -29,7 +29,7 @@ chains:
 merchants: ["` + payTo + `", {name: shop, addresses: ["0x000000000000000000000000000000000000000b"], own_wallets: ["0x000000000000000000000000000000000000000c"], hosts: [shop.example], routes: ["api.shop.example/orders/:id"]}]
 facilitators: [{name: A, signers: ["0x000000000000000000000000000000000000000d"], operated: true, fee: {per_payment: 0.001, free_per_month: 1000}}]
 logs: [{facilitator: A, path: ./settlements.jsonl, since: 2026-11-01}]
-rules: {open_for: 24h, unlogged_after: 1h, log_disorder: 5m, paid_twice_window: 10m, dust: 0}
+rules: {open_for: 24h, unlogged_after: 1h, log_disorder: 5m, paid_twice_window: 10m, offchain_after: 72h, dust: 0}
 schedule: {reconcile: "@every 10s"}
 `
 
@@ -296,7 +296,7 @@ func TestOverrides(t *testing.T) {
 	}
 	wrong("X402AUDIT_RULE_OPEN_FOR=1h", Flags{}, "X402AUDIT_RULE_OPEN_FOR: no key of the configuration has this name")
 	wrong("X402AUDIT_RULES_OPEN_FOR=soon", Flags{}, `X402AUDIT_RULES_OPEN_FOR: rules.open_for: "soon" is not a duration such as 90s, 5m or 24h`)
-	wrong("X402AUDIT_RULES=1", Flags{}, "X402AUDIT_RULES: this names a section; name one of its keys: open_for, unlogged_after, log_disorder, match_window, paid_twice_window, dust")
+	wrong("X402AUDIT_RULES=1", Flags{}, "X402AUDIT_RULES: this names a section; name one of its keys: open_for, unlogged_after, log_disorder, match_window, paid_twice_window, offchain_after, dust")
 	wrong("X402AUDIT_CHAINS_2_NAME=x", Flags{}, "X402AUDIT_CHAINS_2_NAME: entry 2 of a list that has 1 (they count from 0)")
 	wrong("X402AUDIT_MERCHANTS_0_NAME=x", Flags{}, "X402AUDIT_MERCHANTS_0_NAME: the file has a single value there, not a mapping")
 	wrong("", Flags{RPC: []string{"http://c"}}, `--rpc: "http://c" is not chain=url`)

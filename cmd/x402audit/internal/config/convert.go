@@ -70,6 +70,9 @@ func (c *Config) Indexers() []indexer.Config {
 		for _, a := range chain.Permit2Proxies {
 			list[i].Permit2Proxies = append(list[i].Permit2Proxies, schema.Address(a))
 		}
+		for _, a := range chain.Channels {
+			list[i].Channels = append(list[i].Channels, schema.Address(a))
+		}
 		for _, t := range chain.Tokens {
 			list[i].Tokens = append(list[i].Tokens, indexer.Token{Address: schema.Address(t.Address)})
 		}
@@ -161,7 +164,7 @@ func (c *Config) Audit() match.Config {
 		Merchants: match.Merchants{PayTo: map[schema.Address]string{}, OwnWallets: map[schema.Address]string{}},
 		Rules: match.Rules{
 			OpenFor: time.Duration(c.Rules.OpenFor), UnloggedAfter: time.Duration(c.Rules.UnloggedAfter), LogDisorder: time.Duration(c.Rules.LogDisorder),
-			MatchWindow: time.Duration(c.Rules.MatchWindow), PaidTwiceWindow: time.Duration(c.Rules.PaidTwiceWindow), Dust: uint256.Int(c.Rules.Dust),
+			MatchWindow: time.Duration(c.Rules.MatchWindow), PaidTwiceWindow: time.Duration(c.Rules.PaidTwiceWindow), OffchainAfter: time.Duration(c.Rules.OffchainAfter), Dust: uint256.Int(c.Rules.Dust),
 		},
 		Thresholds:   c.Auditing.Thresholds.match(),
 		Labels:       labels(),

@@ -97,7 +97,7 @@ func TestSDK(t *testing.T) {
 		}
 	}
 	for _, r := range findings.Catalogue() {
-		if !rules[r.ID] && r.Query == "" {
+		if !rules[r.ID] && r.Query == "" && r.ID != findings.OffchainUnbacked { // whose rails are in rails_test.go
 			t.Errorf("no payment has the finding %s", r.ID)
 		}
 	}
