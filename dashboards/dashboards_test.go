@@ -1,152 +1,84 @@
-package dashboards
+package dashboards_test
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"io/fs"
-	"regexp"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/holiman/uint256"
-
+	"x402audit/dashboards/dashtest"
 	"x402audit/schema"
 	"x402audit/schema/enginetest"
 )
 
 func TestMain(m *testing.M) { enginetest.Main(m) }
 
-type dashboard struct {
-	UID        string
-	Title      string
-	Templating struct {
-		List []struct{ Name, Type, Query string }
+func load(t *testing.T) []dashtest.Board {
+	t.Helper()
+	boards, err := dashtest.Load()
+	if err != nil || len(boards) != 4 {
+		t.Fatalf("%d dashboards, %v", len(boards), err)
 	}
-	Panels []struct {
-		ID          int
-		Type, Title string
-		Description string
-		GridPos     struct{ X, Y, W, H int }
-		FieldConfig struct{ Defaults struct{ Unit string } }
-		Datasource  struct{ UID string }
-		Targets     []struct {
-			RawSQL string `json:"rawSql"`
-			Format int
-		}
-	}
+	return boards
 }
 
-// expand does what the plugin and the browser do to a query before the server sees it.
-func expand(sql string) string {
-	from, to := time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC).Unix(), time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC).Unix()
-	sql = regexp.MustCompile(`\$__timeFilter\((\w+)\)`).ReplaceAllString(sql, fmt.Sprintf("$1 >= toDateTime(%d) AND $1 <= toDateTime(%d)", from, to))
-	sql = regexp.MustCompile(`\$__timeFilter_ms\((\w+)\)`).ReplaceAllString(sql, fmt.Sprintf("$1 >= fromUnixTimestamp64Milli(%d000) AND $1 <= fromUnixTimestamp64Milli(%d000)", from, to))
-	return strings.NewReplacer("$__interval_s", "600", "${chain:csv}", "8453", "${facilitator:singlequote}", "'A','B'").Replace(sql)
+func TestStructure(t *testing.T) {
+	boards := load(t)
+	dashtest.Structure(t, boards)
+	var words []string
+	for _, v := range schema.Verdicts {
+		words = append(words, string(v))
+	}
+	dashtest.Colours(t, boards, words)
 }
 
-// Every query of every panel and variable runs, over books with payments and over empty ones, and money is what the payments add up to.
-func TestQueries(t *testing.T) {
-	ctx := context.Background()
-	store, err := schema.Open(ctx, schema.Options{DSN: enginetest.DSN(t)})
+// Over empty books every query is answered, with nothing or with a zero, and as the role that Grafana has.
+func TestEmptyBooks(t *testing.T) {
+	store, err := schema.Open(t.Context(), schema.Options{DSN: "embedded:" + enginetest.Folder(t)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer store.Close(ctx)
-	if _, err := store.Migrate(ctx); err != nil {
+	defer store.Close(context.Background())
+	if _, err := store.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	run := func(title, sql string) (rows int) {
-		t.Helper()
-		if strings.Contains(expand(sql), "$") {
-			t.Errorf("%s: not expanded: %s", title, expand(sql))
+	reader := dashtest.Reader(t, store.Engine())
+	now := time.Now().UTC()
+	w := dashtest.Window{From: now.Add(-24 * time.Hour), To: now, Interval: time.Hour}
+	boards := load(t)
+	for i := range boards {
+		for _, q := range boards[i].Queries() {
+			dashtest.Run(t, reader, q, w)
 		}
-		r, err := store.Conn().Query(ctx, expand(sql))
+	}
+	alerts, err := dashtest.Alerts()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, q := range alerts {
+		dashtest.Run(t, reader, q, w)
+	}
+}
+
+// Queries are expanded as Grafana does it, and what it would not expand is found.
+func TestExpand(t *testing.T) {
+	from := time.Unix(1_000_000, 0)
+	w := dashtest.Window{From: from, To: from.Add(time.Hour), Interval: time.Minute, Chosen: map[string]string{"payer": "o'hare", "network": "8453"}}
+	f := func(sql, want string) {
+		t.Helper()
+		got, err := dashtest.Expand(sql, w)
 		if err != nil {
-			t.Errorf("%s: %v", title, err)
-			return 0
+			got = "error: " + err.Error()
 		}
-		defer r.Close()
-		for r.Next() {
-			rows++
-		}
-		if err := r.Err(); err != nil {
-			t.Errorf("%s: %v", title, err)
-		}
-		return rows
-	}
-	all := func(f func(d *dashboard)) {
-		t.Helper()
-		files, err := fs.Glob(Files, "*.json")
-		if err != nil || len(files) == 0 {
-			t.Fatalf("no dashboards: %v", err)
-		}
-		for _, name := range files {
-			text, err := Files.ReadFile(name)
-			if err != nil {
-				t.Fatal(err)
-			}
-			var d dashboard
-			if err := json.Unmarshal(text, &d); err != nil {
-				t.Fatalf("%s: %v", name, err)
-			}
-			if d.UID+".json" != name {
-				t.Errorf("%s has the uid %s", name, d.UID)
-			}
-			f(&d)
+		if got != want {
+			t.Errorf("%s is\n%s\nnot\n%s", sql, got, want)
 		}
 	}
-	all(func(d *dashboard) {
-		seen := map[int]bool{}
-		for i, p := range d.Panels {
-			if p.Description == "" || p.FieldConfig.Defaults.Unit == "" || p.Datasource.UID != "${datasource}" {
-				t.Errorf("%s: a panel needs a description, a unit and the data source variable", p.Title)
-			}
-			if seen[p.ID] || p.GridPos.X+p.GridPos.W > 24 {
-				t.Errorf("%s: id %d is taken, or it is wider than the grid", p.Title, p.ID)
-			}
-			seen[p.ID] = true
-			for _, o := range d.Panels[:i] {
-				if a, b := p.GridPos, o.GridPos; a.X < b.X+b.W && b.X < a.X+a.W && a.Y < b.Y+b.H && b.Y < a.Y+a.H {
-					t.Errorf("%s lies over %s", p.Title, o.Title)
-				}
-			}
-			run("empty books: "+p.Title, p.Targets[0].RawSQL)
-		}
-	})
-
-	settled := time.Date(2026, 11, 10, 12, 0, 0, 0, time.UTC)
-	pay := func(nonce byte, v schema.Verdict, units uint64, resource string) schema.Payment {
-		return schema.Payment{
-			Key:      schema.Key{ChainID: 8453, Method: schema.MethodEIP3009, Nonce: schema.Hash{nonce}},
-			Decimals: 6, Kind: schema.KindCharge, Verdict: v, Finality: schema.FinalityFinal, Gross: schema.Of(*uint256.NewInt(units)), Net: schema.Units(units),
-			Resource: resource, Facilitator: "A", SettledAt: settled.Unix(), FirstSeen: settled.UnixMilli(), Version: schema.Version{Rules: 1},
-		}
-	}
-	fake := pay(5, schema.Matched, 50_000, "/a")
-	fake.Decimals, fake.Findings = 0, []string{"wrong_token"}
-	err = schema.Payments.Insert(ctx, store, []schema.Payment{
-		fake,
-		pay(1, schema.Matched, 1000, "/a"), pay(2, schema.Matched, 500, "/b"), pay(3, schema.Unlogged, 7, "unattributed"), pay(4, schema.RecipientMismatch, 9000, "/a"),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	all(func(d *dashboard) {
-		for _, v := range d.Templating.List {
-			if v.Type == "query" && run("variable "+v.Name, v.Query) == 0 {
-				t.Errorf("variable %s offers nothing", v.Name)
-			}
-		}
-		for _, p := range d.Panels {
-			if run(p.Title, p.Targets[0].RawSQL) == 0 {
-				t.Errorf("%s shows nothing", p.Title)
-			}
-		}
-		var revenue float64
-		if err := store.Conn().QueryRow(ctx, expand(d.Panels[0].Targets[0].RawSQL)).Scan(&revenue); err != nil || revenue != 0.001507 {
-			t.Errorf("%s is %v (%v), want 0.001507", d.Panels[0].Title, revenue, err)
-		}
-	})
+	f("$__timeFilter(at)", "at >= toDateTime(1000000) AND at <= toDateTime(1003600)")
+	f("$__timeInterval(at) $__interval_s $__fromTime", "toStartOfInterval(toDateTime(at), INTERVAL 60 second) 60 toDateTime(1000000)")
+	f("$__conditionalAll(chain_id IN (${network:csv}), $network)", "chain_id IN (8453)")
+	f("$__conditionalAll(f(a, b) IN (${facilitator:singlequote}), $facilitator)", "1=1")
+	f("$__conditionalAll(x = ${payer:sqlstring}, $payer) AND $__conditionalAll(y, $other)", "x = 'o''hare' AND 1=1")
+	f("$__conditionalAll(a, b, $payer)", "error: $__conditionalAll with more than two arguments: put brackets around the first")
+	f("${facilitator:singlequote}", "error: not expanded: ${facilitator:singlequote}")
+	f("$__unixEpochFilter(at)", "error: not expanded: $__unixEpochFilter(at)")
 }

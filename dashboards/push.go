@@ -129,9 +129,7 @@ func (c *client) dataSource(ctx context.Context, d DataSource) (uid string, err 
 	}
 	want := sdk.Datasource{
 		UID: there.UID, Name: d.Name, Type: DataSourceType, Access: "proxy", IsDefault: there.IsDefault,
-		JSONData: map[string]any{
-			"host": d.Host, "port": d.Port, "protocol": d.Protocol, "secure": d.Secure, "username": d.User, "defaultDatabase": d.Database,
-		},
+		JSONData:       d.settings(),
 		SecureJSONData: map[string]any{"password": d.Password}, // which cannot be read back, so it is set each time
 	}
 	if err == nil {

@@ -325,7 +325,7 @@ func TestRender(t *testing.T) {
 		if want == "" {
 			want = filepath.ToSlash(dir) + "/dashboards"
 		}
-		if err := Render(dir, at); err != nil {
+		if err := Render(dir, Rendering{At: at}); err != nil {
 			t.Fatal(err)
 		}
 		if err := fs.WalkDir(Files, ".", func(name string, entry fs.DirEntry, err error) error {

@@ -52,7 +52,7 @@ func (c *commands) renderCommand() *cobra.Command {
 		Args:  cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			c.started = true
-			if err := dashboards.Render(args[0], at); err != nil {
+			if err := dashboards.Render(args[0], dashboards.Rendering{At: at}); err != nil {
 				return err
 			}
 			fmt.Fprintf(c.out, "written to %s: dashboards, provisioning (the data source in provisioning/datasources is yours to set) and prometheus\n", args[0])

@@ -3,6 +3,7 @@ package config
 import (
 	"bytes"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -46,6 +47,19 @@ func TestGrafana(t *testing.T) {
 		_, err := parse([]byte(strings.Replace(whole, "schedule: {reconcile: \"@every 10s\"}\n", "", 1)+"grafana: "+text+"\n"), "f", "/", nil, Flags{})
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s gave %v, want %s", text, err, want)
+		}
+	}
+}
+
+// Dashboards know each preset chain by its name, and an explorer for it.
+func TestNetworks(t *testing.T) {
+	views, err := os.ReadFile("../../../../schema/migrations/0023_dashboards.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range presets {
+		if !strings.Contains(string(views), fmt.Sprintf("(toUInt64(%d), '%s', 'https://", p.chainID, p.name)) {
+			t.Errorf("the view networks does not have %s (%d)", p.name, p.chainID)
 		}
 	}
 }

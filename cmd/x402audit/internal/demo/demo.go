@@ -46,6 +46,9 @@ type Options struct {
 	Keep string
 	// Out gets the demo's report, Err progress and warnings. Nil is nowhere.
 	Out, Err io.Writer
+	// Serve keeps the books open for Grafana until the context ends, on HTTPPort, 0 for any free one.
+	Serve    bool
+	HTTPPort uint16
 	// Seed and Honest make another scenario than the usual one: see [New].
 	Seed   string
 	Honest int
@@ -96,6 +99,11 @@ func Run(ctx context.Context, o Options) (err error) {
 	if len(wrong) > 0 {
 		return fmt.Errorf("%w: %d differ", ErrJudged, len(wrong))
 	}
+	if o.Serve {
+		if err := r.serve(ctx); err != nil {
+			return err
+		}
+	}
 	return r.failed
 }
 
@@ -105,6 +113,7 @@ type run struct {
 	out, err io.Writer
 	seed     string
 	honest   int
+	port     uint16
 	failed   error // of writing
 
 	chain    *devchain.Chain
@@ -115,7 +124,7 @@ type run struct {
 }
 
 func newRun(o Options) *run {
-	r := &run{dir: o.Keep, out: o.Out, err: o.Err, seed: o.Seed, honest: o.Honest}
+	r := &run{dir: o.Keep, out: o.Out, err: o.Err, seed: o.Seed, honest: o.Honest, port: o.HTTPPort}
 	if r.dir == "" {
 		r.dir = DefaultDir
 	}
@@ -185,6 +194,7 @@ func (r *run) start(ctx context.Context) (err error) {
 	if r.cfg, err = config.Load(r.configFile(), nil, config.Flags{}); err != nil {
 		return err
 	}
+	r.cfg.ClickHouse.HTTPPort = r.port
 	r.log = slog.New(slog.NewTextHandler(r.err, &slog.HandlerOptions{Level: r.cfg.Level()}))
 	if r.store, err = schema.Open(ctx, r.cfg.Store()); err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"encoding/csv"
 	"errors"
 	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,10 +39,13 @@ func TestDemo(t *testing.T) {
 		t.Errorf("the demo does not say that all labels were found:\n%s", out.String())
 	}
 
-	b, err := reopen(t, dir)
+	again, err := reopen(t, dir)
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Run("dashboards", func(t *testing.T) { showsDashboards(t, again) })
+	t.Run("serve", func(t *testing.T) { serves(t, again) })
+	b := books.New(again.store, again.cfg.Audit())
 	var exported, found bytes.Buffer
 	if _, _, err := b.ExportPayments(t.Context(), &exported, books.JSONL); err != nil {
 		t.Fatal(err)
@@ -187,7 +191,7 @@ func TestLabelsHoldWhileRunning(t *testing.T) {
 }
 
 // reopen opens the books of a demo's folder as the commands do.
-func reopen(t *testing.T, dir string) (*books.Books, error) {
+func reopen(t *testing.T, dir string) (*run, error) {
 	cfg, err := config.Load(filepath.Join(dir, ConfigFile), nil, config.Flags{})
 	if err != nil {
 		return nil, err
@@ -201,7 +205,7 @@ func reopen(t *testing.T, dir string) (*books.Books, error) {
 			t.Error(err)
 		}
 	})
-	return books.New(store, cfg.Audit()), nil
+	return &run{dir: dir, cfg: cfg, store: store, out: io.Discard}, nil
 }
 
 // suggested is what the demo tells to explain for an anomaly.

@@ -39,7 +39,7 @@ func empty(ctx context.Context, dir string) error {
 	if !strings.HasPrefix(string(first), firstLine+"\n") {
 		return fmt.Errorf("%s is not empty and no demo wrote it: name another folder with --keep DIR", dir)
 	}
-	ours := map[string]bool{ConfigFile: true, LogA: true, LogB: true, LogServer: true, engineData: true}
+	ours := map[string]bool{ConfigFile: true, LogA: true, LogB: true, LogServer: true, engineData: true, grafanaDir: true}
 	for _, entry := range entries {
 		if !ours[entry.Name()] {
 			return fmt.Errorf("%s holds %s, which no demo wrote: move it away, or name another folder with --keep DIR", dir, entry.Name())
@@ -51,7 +51,7 @@ func empty(ctx context.Context, dir string) error {
 		return fmt.Errorf("%s is in use by another command: wait for it, or name another folder with --keep DIR: %w", dir, err)
 	}
 	// The configuration goes last: until then the folder is known for what it is.
-	for _, name := range []string{engineData, LogA, LogB, LogServer, ConfigFile} {
+	for _, name := range []string{engineData, grafanaDir, LogA, LogB, LogServer, ConfigFile} {
 		if err := os.RemoveAll(filepath.Join(dir, name)); err != nil {
 			return fmt.Errorf("removing the former demo: %w", err)
 		}

@@ -23,6 +23,7 @@ const (
 	LogB       = "settlements-b.jsonl"
 	LogServer  = "access-maps.jsonl"
 	engineData = "data"
+	grafanaDir = "grafana" // of a demo that served
 )
 
 // firstLine of a configuration says that a demo wrote the folder and may replace it.
