@@ -66,10 +66,15 @@ const openQuestions = `FINAL WHERE chain_id = {chain:UInt64} AND (kind = 'receip
 		WHERE q.chain_id = {chain:UInt64} AND (w.block_time >= q.not_before OR w.answer = 'found'))
 	ORDER BY kind, not_before`
 
-func (x *Indexer) answer(ctx context.Context) (int, error) {
+func (x *Indexer) answer(ctx context.Context) (answered int, err error) {
 	if x.at.head.Seq == 0 {
 		return 0, nil
 	}
+	defer func() {
+		if err != nil { // what was asked is not stored: it is asked again, also where the head stands still
+			x.asked = asked{}
+		}
+	}()
 	open, err := schema.Questions.Select(ctx, x.store, openQuestions,
 		clickhouse.Parameters{"chain": x.chainParam(), "final": strconv.FormatInt(x.at.head.Final.Time, 10)})
 	if err != nil {

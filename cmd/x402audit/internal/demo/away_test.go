@@ -80,6 +80,7 @@ func TestStoreAway(t *testing.T) {
 	}
 	once(t, calm)
 	want, _ := calm.export()
+	relay.BreakAtRandom(0, 0) // the more is left to do at once, the less of it passes between two breaks: it goes on when it is let
 	direct.until("the books are those of a calm store", func() string {
 		got, _ := direct.export()
 		return cmp.Diff(want, got)
