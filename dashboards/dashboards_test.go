@@ -2,6 +2,8 @@ package dashboards_test
 
 import (
 	"context"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +21,24 @@ func load(t *testing.T) []dashtest.Board {
 		t.Fatalf("%d dashboards, %v", len(boards), err)
 	}
 	return boards
+}
+
+// docker compose mounts each dashboard by itself: Grafana takes every JSON file below a folder for one.
+func TestMounted(t *testing.T) {
+	compose, err := os.ReadFile("../docker-compose.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	boards := load(t)
+	for i := range boards {
+		file := boards[i].UID + ".json"
+		if !strings.Contains(string(compose), "- ./dashboards/"+file+":/etc/x402audit/dashboards/"+file+":ro\n") {
+			t.Errorf("docker-compose.yml does not mount %s", file)
+		}
+	}
+	if strings.Contains(string(compose), "./dashboards:") {
+		t.Error("docker-compose.yml mounts the whole folder")
+	}
 }
 
 func TestStructure(t *testing.T) {
