@@ -151,7 +151,11 @@ func (x *Indexer) tryRange(ctx context.Context, first, last uint64, follows bool
 	}
 	for _, elem := range elems[2:] {
 		if elem.Error != nil {
-			return nil, sentence{x.rpc.said(elem).Error(), tooMuchAsked{classify(elem.Error)}}
+			err := sentence{x.rpc.said(elem).Error(), tooMuchAsked{classify(elem.Error)}}
+			if reactionTo(err).remedy == remedyNone && len(x.rpc.endpoints) > 1 {
+				x.rpc.fault(by) // not a limit that is known, as where it has pruned the blocks: another one may have them
+			}
+			return nil, err
 		}
 	}
 	if err := x.rpc.isBlock(start, first); err != nil {

@@ -72,18 +72,19 @@ func TestRangesAreCompared(t *testing.T) {
 // Endpoints that agree are no incident, also where the second gives less at once or nothing at all.
 func TestComparedRangesAgree(t *testing.T) {
 	store := openStore(t)
-	f := func(name string, compared bool, lie rpctest.Lie) {
+	f := func(name string, compared bool, liar int, lie rpctest.Lie) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, store)
 			other := w.twin()
 			w.cfg.Compare = 1
 			w.restart()
-			for _, c := range []*rpctest.Chain{w.chain, other} {
+			nodes := []*rpctest.Chain{w.chain, other}
+			for _, c := range nodes {
 				history(c, 40, 0)
 				c.Finalize(38, 38)
 			}
-			other.Tell(lie)
+			nodes[liar].Tell(lie)
 			w.catchUp()
 			w.isTrue()
 			if rows := w.disagreements(); len(rows) > 0 || (testutil.ToFloat64(w.x.metrics.compared) > 0) != compared {
@@ -91,17 +92,19 @@ func TestComparedRangesAgree(t *testing.T) {
 			}
 		})
 	}
-	f("the same", true, nil)
-	f("in parts", true, func(method string, args []any, answer any, err error) (any, error) {
+	f("the same", true, 1, nil)
+	f("in parts", true, 1, func(method string, args []any, answer any, err error) (any, error) {
 		if method == "eth_getLogs" && args[0].(rpctest.Filter).ToBlock-args[0].(rpctest.Filter).FromBlock > 2 {
 			return nil, rpctest.Error{Code: -32005, Message: "query returned more than 10000 results"}
 		}
 		return answer, err
 	})
-	f("not at all", false, func(method string, args []any, answer any, err error) (any, error) {
+	pruned := func(method string, args []any, answer any, err error) (any, error) {
 		if method == "eth_getLogs" && args[0].(rpctest.Filter).BlockHash == nil {
 			return nil, rpctest.Error{Code: -32000, Message: "pruned"}
 		}
 		return answer, err
-	})
+	}
+	f("not at all", false, 1, pruned)
+	f("not at all, and it is asked first", false, 0, pruned)
 }

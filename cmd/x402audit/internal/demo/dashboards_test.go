@@ -141,11 +141,19 @@ func showsDashboards(t *testing.T, r *run) {
 
 // serves checks what `demo --serve` leaves open: books to read for who has the reader's password, and nothing to write or to spend.
 func serves(t *testing.T, r *run) {
-	var out bytes.Buffer
-	r.out = &out
+	told, out := io.Pipe()
+	r.out = out
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- r.serve(ctx) }()
+	go func() {
+		ended <- r.serve(ctx)
+		out.Close()
+	}()
+	const last = "/d/x402-revenue?from=1793"
+	var said strings.Builder
+	for lines := bufio.NewScanner(told); !strings.Contains(said.String(), last) && lines.Scan(); {
+		fmt.Fprintln(&said, lines.Text())
+	}
 	e := r.store.Engine()
 	ask := func(sql, user, password string) (int, string) {
 		t.Helper()
@@ -180,9 +188,9 @@ func serves(t *testing.T, r *run) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	for _, want := range []string{e.HTTPAddr, "user reader", "docker run", "/d/x402-revenue?from=1793"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("it does not say %q:\n%s", want, &out)
+	for _, want := range []string{e.HTTPAddr, "user reader", "docker run", last} {
+		if !strings.Contains(said.String(), want) {
+			t.Errorf("it does not say %q:\n%s", want, &said)
 		}
 	}
 }
