@@ -138,9 +138,29 @@ func parseHex(dst []byte, s string) error {
 	if len(s) != 2+2*len(dst) || s[0] != '0' || (s[1] != 'x' && s[1] != 'X') {
 		return hex.ErrLength
 	}
-	_, err := hex.Decode(dst, []byte(s[2:]))
-	return err
+	for i := range dst {
+		high, low := hexValue[s[2+2*i]], hexValue[s[3+2*i]]
+		if high|low > 0xf {
+			return hex.InvalidByteError(s[2+2*i])
+		}
+		dst[i] = high<<4 | low
+	}
+	return nil
 }
+
+// hexValue is what a hex digit stands for; of what is none it is more than a digit can be.
+var hexValue = func() (t [256]byte) {
+	for c := range t {
+		t[c] = 0xff
+	}
+	for v, c := range []byte("0123456789abcdef") {
+		t[c] = byte(v)
+	}
+	for v, c := range []byte("ABCDEF") {
+		t[c] = byte(10 + v)
+	}
+	return t
+}()
 
 // Hex writes an address or a hash the way every edge shows it: 0x and lower case.
 func Hex(b []byte) string { return string(appendHex(nil, b)) }

@@ -204,7 +204,7 @@ func readAccess(r *reader, line object) ([]record, error) {
 	if response != nil {
 		rec.body = append(rec.body, field{"response", value{kind: mapping, members: response}})
 	}
-	return []record{rec}, nil
+	return r.one(rec), nil
 }
 
 // header decodes a payment header; nil when it is not one.

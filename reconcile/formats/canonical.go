@@ -18,13 +18,13 @@ func isCanonical(_ *reader, line object) bool {
 	return request.object("paymentPayload") != nil || request.object("paymentRequirements") != nil
 }
 
-func readCanonical(_ *reader, line object) ([]record, error) {
+func readCanonical(r *reader, line object) ([]record, error) {
 	t, err := readTime(line)
 	if err != nil {
 		return nil, err
 	}
 	request := line.object("request")
-	return []record{{
+	return r.one(record{
 		facilitator:  line.text("facilitator"),
 		name:         line.text("event"),
 		payload:      request.object("paymentPayload"),
@@ -33,6 +33,6 @@ func readCanonical(_ *reader, line object) ([]record, error) {
 		resource:     link(line.get("resource")),
 		durationMS:   line.text("duration_ms"),
 		time:         t,
-		body:         pick(line, "event", "request", "response", "error", "resource", "duration_ms"),
-	}}, nil
+		body:         r.pick(line, "event", "request", "response", "error", "resource", "duration_ms"),
+	}), nil
 }

@@ -71,5 +71,5 @@ func readCapture(r *reader, line object) ([]record, error) {
 			rec.body = append(rec.body, field{"thrown", value{kind: mapping, members: rec.answer.fields}})
 		}
 	}
-	return []record{rec}, nil
+	return r.one(rec), nil
 }

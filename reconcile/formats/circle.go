@@ -53,11 +53,11 @@ func gatewayTransfers(line object) object {
 	return nil
 }
 
-func readCircle(_ *reader, line object) ([]record, error) {
+func readCircle(r *reader, line object) ([]record, error) {
 	if transfers := gatewayTransfers(line); transfers != nil {
 		records := make([]record, 0, len(transfers))
 		for i := range transfers {
-			rec, err := readGatewayTransfer(transfers[i].object())
+			rec, err := r.readGatewayTransfer(transfers[i].object())
 			if err != nil {
 				return nil, err
 			}
@@ -66,8 +66,8 @@ func readCircle(_ *reader, line object) ([]record, error) {
 		return records, nil
 	}
 	if isGatewayTransfer(line) {
-		rec, err := readGatewayTransfer(line)
-		return []record{rec}, err
+		rec, err := r.readGatewayTransfer(line)
+		return r.one(rec), err
 	}
 	t, err := readTime(line, "updatedAt")
 	if err != nil {
@@ -77,9 +77,9 @@ func readCircle(_ *reader, line object) ([]record, error) {
 		facilitator:  line.text("facilitator"),
 		requirements: object{}.with("network", line.text("network")),
 		time:         t,
-		body:         pick(line, "paymentId", "status", "network", "reason", "transaction", "amount", "payer"),
+		body:         r.pick(line, "paymentId", "status", "network", "reason", "transaction", "amount", "payer"),
 	}
-	rec.answer.fields = pick(line, "transaction", "amount", "payer").with("errorReason", line.text("reason"))
+	rec.answer.fields = r.pick(line, "transaction", "amount", "payer").with("errorReason", line.text("reason"))
 	switch strings.ToLower(line.text("status")) {
 	case "completed":
 		rec.answer.fields = append(rec.answer.fields, succeeded(true))
@@ -88,10 +88,10 @@ func readCircle(_ *reader, line object) ([]record, error) {
 	default:
 		rec.answer.fields = append(rec.answer.fields, succeeded(false))
 	}
-	return []record{rec}, nil
+	return r.one(rec), nil
 }
 
-func readGatewayTransfer(o object) (rec record, err error) {
+func (r *reader) readGatewayTransfer(o object) (rec record, err error) {
 	if !isGatewayTransfer(o) {
 		return rec, reject(UnknownShape, "an entry of transfers is no Gateway transfer")
 	}
@@ -109,11 +109,11 @@ func readGatewayTransfer(o object) (rec record, err error) {
 	if t.Amount, err = o.amount("transfer", "amount"); err != nil {
 		return rec, err
 	}
-	created, err := readTime(pick(o, "createdAt", "updatedAt"), "createdAt", "updatedAt")
+	created, err := readTime(r.pick(o, "createdAt", "updatedAt"), "createdAt", "updatedAt")
 	if err != nil {
 		return rec, err
 	}
-	updated, err := readTime(pick(o, "createdAt", "updatedAt"), "updatedAt", "createdAt")
+	updated, err := readTime(r.pick(o, "createdAt", "updatedAt"), "updatedAt", "createdAt")
 	if err != nil {
 		return rec, err
 	}

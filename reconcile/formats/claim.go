@@ -111,7 +111,7 @@ func (p *reader) claim(r *record) (c schema.Claim, charge *schema.Claim, err err
 	c.RequirementsResource = link(r.requirements.get("resource"))
 	c.LineResource = r.resource
 	c.EchoResource = link(r.payload.get("resource"))
-	if id := r.payload.object("extensions").object("payment-identifier").object("info").text("id"); paymentIdentifier.MatchString(id) {
+	if id := r.payload.object("extensions").object("payment-identifier").object("info").text("id"); id != "" && paymentIdentifier.MatchString(id) {
 		c.PaymentIdentifier = id
 	}
 	c.RouteTemplate = routeTemplate(r.declared, r.requirements.object("extensions"), r.payload.object("extensions"))
@@ -122,11 +122,8 @@ func (p *reader) claim(r *record) (c schema.Claim, charge *schema.Claim, err err
 	if r.request != nil {
 		texts = append(texts, &r.request.method, &r.request.url, &r.request.route, &r.request.id)
 	}
-	digits, other := secretDigits(auth.signature), secretDigits(auth.other)
 	for _, text := range texts {
-		if *text = kept(*text, digits); other != "" {
-			*text = kept(*text, other)
-		}
+		*text = kept(kept(*text, auth.signature), auth.other)
 	}
 	charge, err = firstCharge(&c, &auth, required, extra)
 	return c, charge, err
@@ -282,8 +279,10 @@ func (p *reader) delivery(r *record, c *schema.Claim) schema.Delivery {
 }
 
 // kept is a text as it may stand beside a claim: bounded, and without the record's signature.
-func kept(text, secret string) string {
-	text = hide(text, secret)
+func kept(text, signature string) string {
+	if len(text) >= minSecret {
+		text = hide(text, secretDigits(signature))
+	}
 	if len(text) > maxLink {
 		text = strings.ToValidUTF8(text[:maxLink], "")
 	}
@@ -292,6 +291,9 @@ func kept(text, secret string) string {
 
 // milliseconds rounds down; what is no number, or negative, is unstated.
 func milliseconds(s string) uint32 {
+	if s == "" {
+		return 0
+	}
 	n, ok := decimal(s)
 	if !ok {
 		return 0

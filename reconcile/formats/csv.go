@@ -18,7 +18,7 @@ type table struct {
 // Header reads the first line of a file. When it is the header row of a CSV table that this parser's options allow, it answers the parser of the
 // rows that follow.
 func (p *Parser) Header(line []byte) (rows *Parser, ok bool) {
-	text := string(bytes.TrimSpace(bytes.TrimPrefix(line, byteOrderMark)))
+	text := string(bytes.TrimSpace(bytes.TrimPrefix(line, []byte(byteOrderMark))))
 	if text == "" || text[0] == '{' || text[0] == '[' || len(text) > MaxLine || !utf8.ValidString(text) {
 		return nil, false
 	}

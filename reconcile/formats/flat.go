@@ -113,7 +113,7 @@ func readFlat(r *reader, line object) ([]record, error) {
 	}
 	rec := record{facilitator: stated.text("facilitator"), name: stated.text("event"), resource: stated.text("resource"), durationMS: stated.text("duration_ms")}
 	var err error
-	if rec.time, err = readTime(pick(stated, "time")); err != nil {
+	if rec.time, err = readTime(r.pick(stated, "time")); err != nil {
 		return nil, err
 	}
 	asset := addressOnly(stated.text("asset"))
@@ -146,7 +146,7 @@ func readFlat(r *reader, line object) ([]record, error) {
 		rec.answer.fields = append(rec.answer.fields, succeeded(settled))
 	}
 	rec.body = stated.without("time").without("facilitator")
-	return []record{rec}, nil
+	return r.one(rec), nil
 }
 
 // flatNames are the fields in the order of their names.

@@ -21,7 +21,7 @@ func isHook(_ *reader, line object) bool {
 	return line.first("paymentPayload", "requirements", "paymentRequirements") != nil
 }
 
-func readHook(_ *reader, line object) ([]record, error) {
+func readHook(r *reader, line object) ([]record, error) {
 	t, err := readTime(line)
 	if err != nil {
 		return nil, err
@@ -32,7 +32,7 @@ func readHook(_ *reader, line object) ([]record, error) {
 	}
 	answer := readAnswer(line.get("result"), thrown)
 	transport := line.object("transportContext")
-	return []record{{
+	return r.one(record{
 		facilitator:  line.text("facilitator"),
 		name:         line.text("hook", "event"),
 		payload:      line.object("paymentPayload"),
@@ -46,7 +46,7 @@ func readHook(_ *reader, line object) ([]record, error) {
 		server:     transport != nil || line.has("declaredExtensions"),
 		durationMS: line.text("duration_ms"),
 		time:       t,
-		body: pick(line, "hook", "event", "x402Version", "paymentPayload", "requirements", "paymentRequirements", "result", "error", "err", "resource",
+		body: r.pick(line, "hook", "event", "x402Version", "paymentPayload", "requirements", "paymentRequirements", "result", "error", "err", "resource",
 			"duration_ms", "phase", "reason", "responseStatus", "settledPhases", "declaredExtensions", "transportContext"),
-	}}, nil
+	}), nil
 }

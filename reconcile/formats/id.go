@@ -1,6 +1,7 @@
 package formats
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"slices"
 	"strconv"
@@ -61,17 +62,7 @@ func canonical(b []byte, v value) []byte {
 		return b
 	case mapping:
 		var few [24]int
-		order := few[:0]
-		for i := range v.members {
-			order = append(order, i)
-		}
-		slices.SortFunc(order, func(i, j int) int {
-			if c := strings.Compare(v.members[i].name, v.members[j].name); c != 0 {
-				return c
-			}
-			return j - i // the later first: it is the one that is meant
-		})
-		order = slices.CompactFunc(order, func(i, j int) bool { return v.members[i].name == v.members[j].name })
+		order := byName(few[:0], v.members)
 		b = append(strconv.AppendInt(append(b, 'o'), int64(len(order)), 10), ':')
 		for _, i := range order {
 			b = canonical(countedName(b, v.members[i].name), v.members[i].value)
@@ -80,6 +71,29 @@ func canonical(b []byte, v value) []byte {
 	default:
 		return append(b, 'z')
 	}
+}
+
+// byName are the places of an object's fields in the order of their names; of one name only the last, which is the one that is meant.
+func byName(order []int, o object) []int {
+	if len(o) > cap(order) { // many: not by insertion
+		for i := range o {
+			order = append(order, i)
+		}
+		slices.SortFunc(order, func(i, j int) int { return cmp.Or(strings.Compare(o[i].name, o[j].name), j-i) })
+		return slices.CompactFunc(order, func(i, j int) bool { return o[i].name == o[j].name })
+	}
+	for i := range o {
+		at := len(order)
+		for at > 0 && o[i].name < o[order[at-1]].name {
+			at--
+		}
+		if at > 0 && o[i].name == o[order[at-1]].name {
+			order[at-1] = i
+			continue
+		}
+		order = slices.Insert(order, at, i)
+	}
+	return order
 }
 
 // counted appends a text with its length; 0x-hex in lower case.
@@ -108,11 +122,18 @@ func isHex(s string) bool {
 		return false
 	}
 	for i := 2; i < len(s); i++ {
-		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') && (c < 'A' || c > 'F') {
+		if !isHexDigit[s[i]] {
 			return false
 		}
 	}
 	return true
 }
+
+var isHexDigit = func() (t [256]bool) {
+	for _, c := range []byte(hexDigits) {
+		t[c] = true
+	}
+	return t
+}()
 
 const hexDigits = "0123456789abcdefABCDEF"

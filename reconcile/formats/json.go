@@ -2,6 +2,7 @@ package formats
 
 import (
 	"errors"
+	"math/bits"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -52,6 +53,8 @@ type scanner struct {
 	at   int
 	open []field // members of the containers that are not closed yet
 	kept []field // members of those that are
+
+	unescaped []byte // of the text that is read
 }
 
 func (s *scanner) reset() {
@@ -245,12 +248,29 @@ var special = func() (t [256]bool) {
 	return t
 }()
 
-func (s *scanner) quoted() (string, error) {
-	s.at++
-	start := s.at
+// plain passes over a run of plain text, eight bytes at a time.
+func (s *scanner) plain() {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	for s.at+8 <= len(s.text) {
+		t := s.text[s.at : s.at+8]
+		w := uint64(t[0]) | uint64(t[1])<<8 | uint64(t[2])<<16 | uint64(t[3])<<24 | uint64(t[4])<<32 | uint64(t[5])<<40 | uint64(t[6])<<48 | uint64(t[7])<<56
+		quote, escape := w^'"'*ones, w^'\\'*ones
+		// A byte's top bit is set where subtracting borrows for it: below a space, or zero. What stands above the lowest such byte is not looked at.
+		if found := ((w-' '*ones)&^w | (quote-ones)&^quote | (escape-ones)&^escape) & tops; found != 0 {
+			s.at += bits.TrailingZeros64(found) / 8
+			return
+		}
+		s.at += 8
+	}
 	for s.at < len(s.text) && !special[s.text[s.at]] {
 		s.at++
 	}
+}
+
+func (s *scanner) quoted() (string, error) {
+	s.at++
+	start := s.at
+	s.plain()
 	if s.at < len(s.text) && s.text[s.at] == '"' {
 		s.at++
 		return s.text[start : s.at-1], nil
@@ -260,18 +280,20 @@ func (s *scanner) quoted() (string, error) {
 
 // escaped reads a text with an escape in it.
 func (s *scanner) escaped(start int) (string, error) {
-	b := []byte(s.text[start:s.at])
-	for s.at < len(s.text) {
+	b := s.unescaped[:0]
+	defer func() { s.unescaped = b }()
+	for {
+		s.plain()
+		b = append(b, s.text[start:s.at]...)
+		if s.at == len(s.text) {
+			return "", errEnds
+		}
 		switch c := s.text[s.at]; {
 		case c == '"':
 			s.at++
 			return string(b), nil
-		case c < 0x20:
-			return "", errSyntax
 		case c != '\\':
-			b = append(b, c)
-			s.at++
-			continue
+			return "", errSyntax
 		}
 		if s.at+1 == len(s.text) {
 			return "", errEnds
@@ -306,8 +328,8 @@ func (s *scanner) escaped(start int) (string, error) {
 		default:
 			return "", errSyntax
 		}
+		start = s.at
 	}
-	return "", errEnds
 }
 
 // unit reads the four digits of a \u.

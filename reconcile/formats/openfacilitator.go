@@ -34,7 +34,7 @@ func isOpenFacilitator(_ *reader, line object) bool {
 	return strings.Contains(line.text("event"), "payment") && (line.object("transaction").has("id") || line.object("payment").has("id"))
 }
 
-func readOpenFacilitator(_ *reader, line object) ([]record, error) {
+func readOpenFacilitator(r *reader, line object) ([]record, error) {
 	rec := record{facilitator: line.text("facilitator")}
 	row := line
 	said := line.text("status")
@@ -72,11 +72,11 @@ func readOpenFacilitator(_ *reader, line object) ([]record, error) {
 		rec.answer.fields = rec.answer.fields.without("success")
 	}
 	if line.has("event") {
-		rec.body = append(pick(line, "event"), field{"transaction", value{kind: mapping, members: row}})
+		rec.body = append(r.pick(line, "event"), field{"transaction", value{kind: mapping, members: row}})
 	} else {
-		rec.body = pick(row, "id", "type", "network", "from_address", "asset", "transaction_hash", "status", "error_message")
+		rec.body = r.pick(row, "id", "type", "network", "from_address", "asset", "transaction_hash", "status", "error_message")
 	}
-	return []record{rec}, nil
+	return r.one(rec), nil
 }
 
 // pendingReason is the x402 specification's word for what these formats call pending.

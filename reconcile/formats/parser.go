@@ -1,7 +1,6 @@
 package formats
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -128,6 +127,13 @@ type reader struct {
 	*Parser
 	scanner
 	hashed []byte
+	single [1]record
+}
+
+// one is what nearly every line holds: a single record.
+func (r *reader) one(rec record) []record {
+	r.single[0] = rec
+	return r.single[:]
 }
 
 // New makes a parser. The error is one sentence about the option.
@@ -168,34 +174,44 @@ func New(o Options) (*Parser, error) {
 // Parse reads one line, with or without its newline. A blank line holds nothing and is no error; nor is a request without a payment. A line that
 // cannot be used is a *RejectError. The same line always gives the same records.
 func (p *Parser) Parse(line []byte) (Records, error) {
-	trimmed := bytes.TrimSpace(bytes.TrimPrefix(line, byteOrderMark))
-	if len(trimmed) == 0 {
-		return Records{}, nil
+	var found Records
+	if err := p.Append(&found, string(line)); err != nil {
+		return Records{}, err
 	}
-	if len(trimmed) > MaxLine {
-		return Records{}, reject(TooLong, "the line is longer than %d bytes", MaxLine)
+	return found, nil
+}
+
+// Append is Parse for many lines: it adds what a line holds, or nothing with an error, and keeps pieces of the line instead of copies.
+func (p *Parser) Append(found *Records, line string) error {
+	line = strings.TrimSpace(strings.TrimPrefix(line, byteOrderMark))
+	if line == "" {
+		return nil
 	}
-	if !utf8.Valid(trimmed) {
-		return Records{}, reject(NotUTF8, "the line is not UTF-8")
+	if len(line) > MaxLine {
+		return reject(TooLong, "the line is longer than %d bytes", MaxLine)
+	}
+	if !utf8.ValidString(line) {
+		return reject(NotUTF8, "the line is not UTF-8")
 	}
 	r := p.readers.Get().(*reader)
 	defer p.readers.Put(r)
 	r.Parser = p
 	r.reset()
-	records, err := r.line(string(trimmed))
+	records, err := r.line(line)
 	if err != nil {
-		return Records{}, err
+		return err
 	}
-	var found Records
+	before := *found
 	for i := range records {
-		if err := r.state(&found, &records[i]); err != nil {
-			return Records{}, err
+		if err := r.state(found, &records[i]); err != nil {
+			*found = before
+			return err
 		}
 	}
-	return found, nil
+	return nil
 }
 
-var byteOrderMark = []byte("\xef\xbb\xbf")
+const byteOrderMark = "\xef\xbb\xbf"
 
 // line takes one line apart.
 func (r *reader) line(text string) ([]record, error) {

@@ -72,14 +72,14 @@ func (a answer) reason() (reason, all string) {
 func (r *record) verifies() bool { return strings.Contains(strings.ToLower(r.name), "verif") }
 
 // pick copies the named fields, so that what a logger adds is no part of the record.
-func pick(line object, names ...string) object {
-	picked := make(object, 0, len(names))
+func (r *reader) pick(line object, names ...string) object {
+	start := len(r.kept)
 	for _, name := range names {
 		if v := line.get(name); v.kind > null {
-			picked = append(picked, field{name, v})
+			r.kept = append(r.kept, field{name, v})
 		}
 	}
-	return picked
+	return object(r.kept[start:len(r.kept):len(r.kept)])
 }
 
 // link is a resource: a URL, or an object that holds one.

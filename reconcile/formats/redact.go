@@ -77,10 +77,13 @@ func inBase64(c byte) bool {
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
 }
 
+// minSecret is from how many hex digits on a signature is long enough to be one: half of an ECDSA signature.
+const minSecret = 64
+
 // secretDigits are the hex digits of a signature that is long enough to be one, in lower case.
 func secretDigits(signature string) string {
 	digits := strings.TrimPrefix(strings.ToLower(signature), "0x")
-	if len(digits) < 64 {
+	if len(digits) < minSecret {
 		return ""
 	}
 	return digits

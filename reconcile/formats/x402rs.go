@@ -71,8 +71,8 @@ func readX402RS(r *reader, line object) ([]record, error) {
 		rec.payload, rec.requirements = body.object("paymentPayload"), body.object("paymentRequirements")
 		rec.answer = readAnswer(value{}, fields.get("error"))
 		rec.answer.thrown = true
-		rec.body = append(pick(fields, "message", "error"), field{"body", value{kind: mapping, members: body}})
-		return []record{rec}, nil
+		rec.body = append(r.pick(fields, "message", "error"), field{"body", value{kind: mapping, members: body}})
+		return r.one(rec), nil
 	}
 	span := x402RSSpan(line)
 	network, err := r.networkOf(span.text("token_contract"))
@@ -86,9 +86,9 @@ func readX402RS(r *reader, line object) ([]record, error) {
 	rec.requirements = object{}.with("network", network).with("asset", span.text("token_contract"))
 	rec.answer.fields = object{{"success", value{kind: boolean, text: strconv.FormatBool(message == "transfer succeeded")}}}.with("tx", fields.text("tx"))
 	rec.answer.message = message
-	rec.body = append(pick(fields, "message", "status", "tx"), field{"span", value{kind: mapping, members: pick(span,
+	rec.body = append(r.pick(fields, "message", "status", "tx"), field{"span", value{kind: mapping, members: r.pick(span,
 		"name", "from", "to", "value", "valid_after", "valid_before", "nonce", "signature", "token_contract")}})
-	return []record{rec}, nil
+	return r.one(rec), nil
 }
 
 // networkOf is the followed chain that has the token.

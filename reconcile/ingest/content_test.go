@@ -135,9 +135,9 @@ func TestParseAll(t *testing.T) {
 	for _, n := range []int{0, 1, together, together + 1, 20*together + 3} {
 		lines := make([]parsed, n)
 		for i := range lines {
-			lines[i] = parsed{line: line{text: []byte(record(i))}, parser: parser}
+			lines[i] = parsed{text: string(record(i)), parser: parser}
 			if i%3 == 2 {
-				lines[i].line.text = []byte("{bad")
+				lines[i].text = "{bad"
 			}
 		}
 		parseAll(lines)

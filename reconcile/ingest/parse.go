@@ -15,21 +15,23 @@ const together = 64
 // parsed is a line on its way into a batch.
 type parsed struct {
 	at      schema.Position
-	line    line // its text is its own
+	text    string // of a line that is too long only the beginning
+	size    uint64 // bytes in the file, the newline included
+	long    bool
 	parser  *formats.Parser
 	records formats.Records
 	err     error
 }
 
 func (p *parsed) parse() {
-	if p.line.long {
+	if p.long {
 		p.err = &formats.RejectError{
 			Reason: formats.TooLong,
-			Detail: fmt.Sprintf("the line takes %d bytes, more than %d; its first %d are kept", p.line.size, formats.MaxLine, keptOfLong),
+			Detail: fmt.Sprintf("the line takes %d bytes, more than %d; its first %d are kept", p.size, formats.MaxLine, keptOfLong),
 		}
 		return
 	}
-	p.records, p.err = p.parser.Parse(p.line.text)
+	p.err = p.parser.Append(&p.records, p.text)
 }
 
 // parseAll parses lines on all processors; each result stays with its line, so that their order is the file's.

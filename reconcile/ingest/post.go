@@ -71,11 +71,11 @@ func (e *Endpoint) Read(records []string) *Post {
 			continue
 		}
 		seen[at] = true
-		n := line{text: []byte(text), size: uint64(len(text))}
+		n := parsed{at: at, text: text, size: uint64(len(text)), parser: e.parser}
 		if len(text) > formats.MaxLine {
-			n.long, n.text = true, n.text[:keptOfLong]
+			n.long, n.text = true, text[:keptOfLong]
 		}
-		taken, numbers = append(taken, parsed{at: at, line: n, parser: e.parser}), append(numbers, i+1)
+		taken, numbers = append(taken, n), append(numbers, i+1)
 	}
 	parseAll(taken)
 	for i := range taken {
@@ -84,7 +84,7 @@ func (e *Endpoint) Read(records []string) *Post {
 			t.err = &formats.RejectError{Reason: NotAServers, Detail: "the record is of what a server served, and its sender is a facilitator"}
 		}
 		p.batch.lines++
-		p.batch.bytes += t.line.size
+		p.batch.bytes += t.size
 		kept := len(p.batch.raws)
 		e.take(&p.batch, &p.state, t)
 		switch r := p.batch.rejects; {

@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -180,8 +179,7 @@ func (t *stream) read(ctx context.Context, l cutter, final bool) (b *batch, stat
 			parser, state.Header = rows, string(n.text)
 			b.raws = append(b.raws, schema.RawLine{Position: at, Text: state.Header}) // its rows say nothing without it
 		} else {
-			n.text = bytes.Clone(n.text)
-			taken = append(taken, parsed{at: at, line: n, parser: parser})
+			taken = append(taken, parsed{at: at, text: string(n.text), size: n.size, long: n.long, parser: parser})
 		}
 		if end {
 			break
@@ -201,7 +199,7 @@ func (t *stream) take(b *batch, state *SourceState, p *parsed) {
 		if !errors.As(p.err, &reject) {
 			reject = &formats.RejectError{Reason: formats.UnknownShape, Detail: "the line cannot be used"}
 		}
-		b.raws = append(b.raws, schema.RawLine{Position: p.at, Text: string(p.line.text)})
+		b.raws = append(b.raws, schema.RawLine{Position: p.at, Text: p.text})
 		b.rejects = append(b.rejects, schema.Reject{Position: p.at, Reason: reject.Reason, Detail: reject.Detail})
 		return
 	}
@@ -239,7 +237,7 @@ func (t *stream) take(b *batch, state *SourceState, p *parsed) {
 		b.transfers = append(b.transfers, g)
 	}
 	if kept {
-		b.raws = append(b.raws, schema.RawLine{Position: p.at, Text: string(p.line.text)})
+		b.raws = append(b.raws, schema.RawLine{Position: p.at, Text: p.text})
 	}
 }
 
