@@ -3,19 +3,22 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"sync/atomic"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/common/hexutil"
+	"github.com/gorilla/websocket"
 )
 
-// node serves a chain over HTTP up to its head, with the finalized and the safe block a fixed depth below.
+// node serves a chain over HTTP and WebSocket up to its head, with the finalized and the safe block a fixed depth below.
 type node struct {
 	*chain
-	head  atomic.Int64
-	depth int
+	head    atomic.Int64
+	depth   int
+	sockets sockets
 }
 
 type request struct {
@@ -26,26 +29,37 @@ type request struct {
 
 // ServeHTTP answers one request or a batch.
 func (n *node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	var text json.RawMessage
-	if err := json.NewDecoder(r.Body).Decode(&text); err != nil {
+	if websocket.IsWebSocketUpgrade(r) {
+		n.talk(w, r)
+		return
+	}
+	text, err := io.ReadAll(r.Body)
+	if err == nil {
+		text, err = n.reply(text)
+	}
+	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(text)
+}
+
+// reply answers the text of one request or a batch.
+func (n *node) reply(text []byte) ([]byte, error) {
 	var batch []request
 	if err := json.Unmarshal(text, &batch); err == nil {
+		var replies []byte
 		for i := range batch {
-			fmt.Fprintf(w, "%c%s", "[,"[min(i, 1)], n.response(batch[i]))
+			replies = append(append(replies, "[,"[min(i, 1)]), n.response(batch[i])...)
 		}
-		fmt.Fprint(w, "]")
-		return
+		return append(replies, ']'), nil
 	}
 	var call request
 	if err := json.Unmarshal(text, &call); err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
-		return
+		return nil, err
 	}
-	_, _ = w.Write(n.response(call))
+	return n.response(call), nil
 }
 
 func (n *node) response(call request) []byte {
@@ -148,13 +162,14 @@ func (n *node) block(name json.RawMessage) *block {
 	return n.blocks[number]
 }
 
-// serve listens on a port of loopback, and tells where.
+// serve listens on a port of loopback, and tells where: as WebSocket, over which heads are told and not asked for.
 func (n *node) serve() (url string, stop func(), err error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", nil, err
 	}
+	n.sockets.open = map[*socket]bool{}
 	server := &http.Server{Handler: n}
 	go func() { _ = server.Serve(listener) }()
-	return "http://" + listener.Addr().String(), func() { _ = server.Close() }, nil
+	return "ws://" + listener.Addr().String(), func() { _ = server.Close() }, nil
 }
