@@ -156,7 +156,12 @@ func clock[R any](name string, at func(*R) *int64, wire func() wire[R], from fun
 // outrank each row that still has it.
 func versionHigh(v *Version) uint64 { return uint64(v.Rules)<<48 | (1<<48 - 1) }
 
-// version packs a Version so that the greater number is the one that saw more.
+// Stored packs a Version so that the greater number is the one that saw more.
+func (v Version) Stored() *big.Int {
+	b := new(big.Int).SetUint64(versionHigh(&v))
+	return b.Lsh(b, 64).Or(b, new(big.Int).SetUint64(v.Evidence))
+}
+
 func version[R any](at func(*R) *Version) column[R] {
 	return column[R]{
 		name: "version",
@@ -164,9 +169,7 @@ func version[R any](at func(*R) *Version) column[R] {
 		store: func(rows []R) any {
 			values := make([]*big.Int, len(rows))
 			for i := range rows {
-				v := at(&rows[i])
-				b := new(big.Int).SetUint64(versionHigh(v))
-				values[i] = b.Lsh(b, 64).Or(b, new(big.Int).SetUint64(v.Evidence))
+				values[i] = at(&rows[i]).Stored()
 			}
 			return values
 		},

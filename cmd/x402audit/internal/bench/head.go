@@ -29,7 +29,10 @@ const (
 )
 
 type options struct {
-	payments, touch int
+	books, payments int // of a year; to sweep over
+	touch           int
+	data            string
+	evidence        bool
 	head, window    time.Duration
 	lines           int // of a log to import
 	signatures      bool

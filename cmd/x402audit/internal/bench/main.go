@@ -3,6 +3,7 @@
 //	go run ./cmd/x402audit/internal/bench [-head 5m] [-window 20m] [-cpuprofile FILE]
 //	go run ./cmd/x402audit/internal/bench -sweep N [-touch M]
 //	go run ./cmd/x402audit/internal/bench -import N [-signatures] [-cpuprofile FILE]
+//	go run ./cmd/x402audit/internal/bench -books N [-evidence] [-data DIR]
 //
 // The chain (chain.go) is made beforehand and shown one block after another, 5 a second with 100 logs each: of 20 logs, 18 are plain Transfers and 2
 // an AuthorizationUsed with its Transfer, all paid to our merchants by 1,000 payers who pay again and again. Parent hashes, blooms and receipts roots
@@ -17,6 +18,9 @@
 // With -sweep it measures what a sweep costs (sweep.go): M new claims, half of them on old payments from all over the past, over N settled and matched payments and over a
 // tenth of them, in the same store. It prints the time, the rows that the engine read for each touched key, and both as ratios. The old payments are written by
 // statements, as a sweep would have left them.
+//
+// With -books it fills a store with a year of N payments of a fixed shape (year.go), and prints what they take on disk, table by table, and how fast the books are read. It says first how much
+// space and time that needs, and refuses a disk without room. N payments are settlements, payments and books; with -evidence the logs and everything else that a verdict follows from as well.
 //
 // With -import it measures reading a settlement log of N lines instead (import.go): parsed and judged in memory, and imported into the engine.
 package main
@@ -41,6 +45,9 @@ func main() {
 	flag.IntVar(&o.lines, "import", 0, "import a log of so many lines instead")
 	flag.IntVar(&o.payments, "sweep", 0, "sweep new claims over so many old payments, and over a tenth of them, instead")
 	flag.IntVar(&o.touch, "touch", 1000, "with -sweep, how many new claims")
+	flag.IntVar(&o.books, "books", 0, "fill a store with a year of so many payments, and read its books, instead")
+	flag.BoolVar(&o.evidence, "evidence", false, "with -books, write the whole evidence")
+	flag.StringVar(&o.data, "data", "", "with -books, the data folder, which stays; without one it is a new one that does not")
 	flag.BoolVar(&o.signatures, "signatures", false, "with -import, check signatures")
 	flag.StringVar(&o.profile, "cpuprofile", "", "file for the CPU profile of the worker and the node")
 	flag.BoolVar(&o.verbose, "verbose", false, "show the worker's own log")
@@ -50,6 +57,9 @@ func main() {
 	run := measure
 	if o.lines > 0 {
 		run = measureImport
+	}
+	if o.books > 0 {
+		run = measureBooks
 	}
 	if o.payments > 0 {
 		run = measureSweep
