@@ -48,6 +48,21 @@ func (a Amount) MarshalJSON() ([]byte, error) {
 	return []byte(`"` + a.Units.Dec() + `"`), nil
 }
 
+// UnmarshalJSON reads what MarshalJSON writes.
+func (a *Amount) UnmarshalJSON(b []byte) error {
+	*a = Amount{}
+	if string(b) == "null" {
+		return nil
+	}
+	s, ok := strings.CutPrefix(string(b), `"`)
+	if !ok {
+		return fmt.Errorf("%.80s is not an amount: amounts are decimal strings", b)
+	}
+	var err error
+	*a, err = ParseAmount(strings.TrimSuffix(s, `"`))
+	return err
+}
+
 // Equal holds when both are known and the same.
 func (a Amount) Equal(b Amount) bool { return a.Known && b.Known && a.Units.Eq(&b.Units) }
 

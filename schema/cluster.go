@@ -58,6 +58,7 @@ var shards = map[string]string{
 	"book_revenue_months": byMonth, "book_payers_months": byMonth,
 	"payment_hours": "cityHash64(pid)",
 	"balances":      "cityHash64(chain_id)",
+	"closes":        "cityHash64(merchant)", "closed_payments": "cityHash64(root, place)", "closed_adjustments": "cityHash64(root, place)",
 
 	"asof":              "cityHash64(chain_id)",
 	"coverage":          "cityHash64(chain_id)",

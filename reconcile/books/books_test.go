@@ -466,7 +466,7 @@ func TestSweep(t *testing.T) {
 		t.Errorf("%d payments as of %+v", n, asOf)
 	}
 	first, _, _ := strings.Cut(w.String(), "\n")
-	var e exported
+	var e Line
 	if err := json.Unmarshal([]byte(first), &e); err == nil && e.Verdict == "" {
 		t.Errorf("first line: %s", first)
 	}

@@ -30,9 +30,9 @@ const (
 	Table Format = "table"
 )
 
-// exported is one payment as the export shows it. Its fields, their names and their order are API. A pointer is null when the value is
+// Line is one payment as the export shows it, and a leaf of a close. Its fields, their names and their order are API. A pointer is null when the value is
 // unknown or there is none.
-type exported struct {
+type Line struct {
 	PaymentID          string        `json:"payment_id"`
 	ChainID            uint64        `json:"chain_id"`
 	Token              string        `json:"token"`
@@ -81,8 +81,8 @@ var paymentColumns = []string{
 	"claim_transaction", "claims", "first_seen", "settled_at", "rule_version", "resolution", "facilitator_by", "exception_age_seconds",
 }
 
-func exportOf(p *schema.Payment) exported {
-	e := exported{
+func exportOf(p *schema.Payment) Line {
+	e := Line{
 		PaymentID: p.Key.ID(), ChainID: p.Key.ChainID, Token: schema.Hex(p.Key.Token[:]), Decimals: p.Decimals, Method: string(p.Key.Method),
 		Scheme: orNull(p.Scheme), Kind: string(p.Kind), Authorizer: schema.Hex(p.Key.Authorizer[:]), Nonce: schema.Hex(p.Key.Nonce[:]),
 		Verdict: string(p.Verdict), Detail: orNull(p.Detail), Finality: string(p.Finality), Findings: append([]string{}, p.Findings...), Match: orNull(p.Match),
@@ -103,7 +103,7 @@ const unattributed = "unattributed"
 
 func resourceOf(p *schema.Payment) string { return cmp.Or(p.Resource, unattributed) }
 
-func (e *exported) cells() []string {
+func (e *Line) cells() []string {
 	return []string{
 		e.PaymentID, fmt.Sprint(e.ChainID), e.Token, fmt.Sprint(e.Decimals), e.Method, cell(e.Scheme), e.Kind, e.Authorizer, e.Nonce, e.Verdict, cell(e.Detail),
 		e.Finality, strings.Join(e.Findings, ";"), cell(e.Match), cell(e.PayTo), e.Gross.String(), e.Net.String(), e.Fee.String(), e.Refunded.String(),

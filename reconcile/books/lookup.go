@@ -16,7 +16,7 @@ import (
 
 // Found is one payment as a look-up answers it: the row of the export, and what somebody who is about to serve wants to know beside it. Its fields are API.
 type Found struct {
-	exported
+	Line
 	Settled bool     `json:"settled"` // money moved on chain under this payment's key
 	Grants  Grants   `json:"grants"`
 	Remarks []Remark `json:"remarks"` // the findings, each with its reason
@@ -133,7 +133,7 @@ func (b *Books) found(ctx context.Context, where string, p clickhouse.Parameters
 	var keys []schema.Key
 	var pids []string
 	err := schema.Payments.Each(ctx, b.store, "FINAL WHERE "+where, p, func(p *schema.Payment) error {
-		all = append(all, Found{exported: exportOf(p), Settled: p.Settled(), Remarks: []Remark{}})
+		all = append(all, Found{Line: exportOf(p), Settled: p.Settled(), Remarks: []Remark{}})
 		keys, pids = append(keys, p.Key), append(pids, strconv.FormatUint(p.Key.PID(), 10))
 		return upTo(ctx, p.Version.Evidence)
 	})

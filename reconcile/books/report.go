@@ -227,18 +227,7 @@ func (p Period) params(pairs ...any) map[string]string {
 
 // group is the smallest number of payments from which everything in the report can be added up.
 type group struct {
-	key struct {
-		chainID     uint64
-		token       schema.Address
-		decimals    uint8
-		kind        string
-		verdict     string
-		detail      string
-		facilitator string
-		label       bool
-		resource    string
-		provenance  string
-	}
+	key        groupKey
 	success    bool // some claim says success
 	resolved   bool
 	bucket     uint8 // of ages
@@ -254,6 +243,19 @@ type group struct {
 
 	organicPayments          uint64
 	organic, organicNet, own schema.Amount
+}
+
+type groupKey struct {
+	chainID     uint64
+	token       schema.Address
+	decimals    uint8
+	kind        string
+	verdict     string
+	detail      string
+	facilitator string
+	label       bool
+	resource    string
+	provenance  string
 }
 
 // organic holds for payments that count as such: what the rules over windows found stands in their own findings.
@@ -310,15 +312,8 @@ func (a *AsOf) finals() (chains, finals string) {
 
 // payments adds up verdicts, revenue, exceptions and facilitators from one reading, so that they cannot disagree.
 func (b *Books) payments(ctx context.Context, r *Report, period Period) error {
-	var verdicts collect[VerdictLine]
-	var totals collect[RevenueTotal]
-	var resources collect[ResourceLine]
-	var exceptions collect[ExceptionLine]
-	var facilitators collect[FacilitatorLine]
-	var byAge collect[AgeLine]
-	var closed collect[ClosedLine]
+	t := tally{b: b}
 	chains, finals := asOfThis(ctx).finals()
-	others := map[*ResourceLine]map[uint64]bool{}
 	err := b.each(ctx, paymentsQuery, period.params("resources", b.maxResources(), "chains", chains, "finals", finals), func(scan func(...any) error) error {
 		var g group
 		var gross, openGross, claimed, fee, net, organic, organicNet, own, refunded *big.Int
@@ -336,112 +331,15 @@ func (b *Books) payments(ctx context.Context, r *Report, period Period) error {
 		g.gross, g.openGross, g.claimed, g.fee, g.net = amountOf(gross), amountOf(openGross), amountOf(claimed), amountOf(fee), amountOf(net)
 		g.organic, g.organicNet, g.own = amountOf(organic), amountOf(organicNet), amountOf(own)
 		g.refunded = amountOf(refunded)
-		c := b.currency(k.chainID, k.token, k.decimals)
-		p := schema.Payment{Verdict: schema.Verdict(k.verdict), Detail: k.detail, Kind: schema.Kind(k.kind), Resource: k.resource}
-
-		v := verdicts.at(VerdictLine{Verdict: p.Verdict, Currency: c}, k.verdict, c)
-		v.Payments += g.payments
-		v.Final += g.final
-		v.Gross, v.Claimed = plus(v.Gross, g.gross), plus(v.Claimed, g.claimed)
-
-		f := facilitators.at(FacilitatorLine{Facilitator: k.facilitator, Label: k.label, Currency: c}, fmt.Sprint(k.label, k.facilitator), c)
-		f.Payments += g.payments
-		f.Gross = plus(f.Gross, g.gross)
-		switch p.Verdict {
-		case schema.Matched:
-			f.Matched += g.payments
-		case schema.Pending, schema.Orphaned:
-			f.Pending += g.payments
-		}
-
-		switch exception := match.IsException(&p, g.success); {
-		case exception && g.resolved:
-			l := closed.at(ClosedLine{Currency: c}, "", c)
-			l.Payments += g.payments
-			l.Settled, l.Claimed = plus(l.Settled, g.gross), plus(l.Claimed, g.claimed)
-		case exception:
-			f.Exceptions += g.payments
-			who, do := acts(p.Verdict)
-			e := exceptions.at(ExceptionLine{Verdict: p.Verdict, Detail: k.detail, Currency: c, Who: who, Do: do}, k.verdict+" "+k.detail, c)
-			e.Payments += g.payments
-			e.Settled, e.Claimed = plus(e.Settled, g.gross), plus(e.Claimed, g.claimed)
-			if g.oldest >= 0 && (e.Oldest == nil || g.oldest > *e.Oldest) {
-				e.Oldest = &g.oldest
-			}
-			a := byAge.at(AgeLine{Age: ages[g.bucket], Currency: c}, ages[g.bucket], c)
-			a.Payments += g.payments
-			a.Settled, a.Claimed = plus(a.Settled, g.gross), plus(a.Claimed, g.claimed)
-		}
-		if match.IsRevenue(&p) {
-			resource := resourceOf(&p)
-			totals.at(RevenueTotal{Currency: c}, "", c).add(&g)
-			line := resources.at(ResourceLine{Resource: resource, Provenance: k.provenance, Currency: c}, k.provenance+" "+resource, c)
-			line.add(&g)
-			line.fold(folded, others)
-		}
+		t.add(&g, folded)
 		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("reading payments: %w", err)
 	}
-
-	r.Verdicts = verdicts.sorted(func(x, y *VerdictLine) int {
-		return cmp.Or(x.Currency.compare(y.Currency), cmp.Compare(match.Number(x.Verdict), match.Number(y.Verdict)))
-	})
-	r.Revenue = totals.sorted(func(x, y *RevenueTotal) int { return x.Currency.compare(y.Currency) })
-	r.Resources = resources.sorted(func(x, y *ResourceLine) int {
-		return cmp.Or(x.Currency.compare(y.Currency), y.Gross.Units.Cmp(&x.Gross.Units), strings.Compare(x.Resource, y.Resource), strings.Compare(x.Provenance, y.Provenance))
-	})
-	r.Exceptions = exceptions.sorted(func(x, y *ExceptionLine) int {
-		return cmp.Or(cmp.Compare(match.Number(x.Verdict), match.Number(y.Verdict)), strings.Compare(x.Detail, y.Detail), x.Currency.compare(y.Currency))
-	})
-	r.Ages = byAge.sorted(func(x, y *AgeLine) int {
-		return cmp.Or(cmp.Compare(slices.Index(ages, x.Age), slices.Index(ages, y.Age)), x.Currency.compare(y.Currency))
-	})
-	r.Closed = closed.sorted(func(x, y *ClosedLine) int { return x.Currency.compare(y.Currency) })
-	r.Facilitators = facilitators.sorted(func(x, y *FacilitatorLine) int {
-		return cmp.Or(strings.Compare(x.Facilitator, y.Facilitator), x.Currency.compare(y.Currency), cmp.Compare(len(x.name()), len(y.name())))
-	})
+	f := t.figures()
+	r.Verdicts, r.Revenue, r.Resources, r.Exceptions, r.Ages, r.Closed, r.Facilitators = f.Verdicts, f.Revenue, f.Resources, f.Exceptions, f.Ages, f.Closed, f.Facilitators
 	return nil
-}
-
-// acts says who acts on an exception and what is to be done. The condition on who acts, where there is one, is what made it an exception.
-func acts(v schema.Verdict) (who, do string) {
-	m := match.Meaning(v)
-	who, _, _ = strings.Cut(m.Who, " if ")
-	return who, m.Do
-}
-
-func (r *Revenue) add(g *group) {
-	r.Payments += g.payments
-	r.NetUnclear += g.netUnclear
-	r.Gross, r.Open, r.Fee, r.Net = plus(r.Gross, g.gross), plus(r.Open, g.openGross), plus(r.Fee, g.fee), plus(r.Net, g.net)
-	r.OrganicPayments += g.organicPayments
-	none := schema.Units(0)
-	r.Organic, r.OrganicNet, r.Own = plus(plus(r.Organic, none), g.organic), plus(plus(r.OrganicNet, none), g.organicNet), plus(plus(r.Own, none), g.own)
-	r.Refunded = plus(plus(r.Refunded, g.refunded), schema.Units(0))
-	r.Kept = r.Gross.Minus(r.Refunded)
-	if g.key.verdict == string(schema.Unlogged) {
-		r.Unlogged = plus(r.Unlogged, g.gross)
-	}
-}
-
-// fold counts the resources that a line stands for: the same one can have payments of several verdicts.
-func (l *ResourceLine) fold(resources []uint64, counted map[*ResourceLine]map[uint64]bool) {
-	if len(resources) > 0 && counted[l] == nil {
-		counted[l] = map[uint64]bool{}
-	}
-	for _, r := range resources {
-		counted[l][r] = true
-	}
-	l.Resources = uint64(len(counted[l]))
-}
-
-func (b *Books) maxResources() uint64 {
-	if b.cfg.MaxResources == 0 {
-		return match.DefaultMaxResources
-	}
-	return b.cfg.MaxResources
 }
 
 // collect keeps one line for each name and currency.
