@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ethereum/go-ethereum/common/hexutil"
 	"github.com/prometheus/client_golang/prometheus/testutil"
@@ -107,4 +108,30 @@ func TestComparedRangesAgree(t *testing.T) {
 	}
 	f("not at all", false, 1, pruned)
 	f("not at all, and it is asked first", false, 0, pruned)
+}
+
+// A second endpoint that has another chain below what is final here has its answers kept, and moves nothing.
+func TestComparedRangesOfTwoForks(t *testing.T) {
+	w := newWorld(t, openStore(t))
+	other := w.twin()
+	w.cfg.Compare = 1
+	w.restart()
+	w.x.rpc.surveyEvery = time.Hour // the ranges are to find it
+	for i, c := range []*rpctest.Chain{w.chain, other} {
+		history(c, 10, 0)
+		history(c, 30, 1000*uint64(1+i))
+		c.Finalize(38, 38)
+	}
+	w.catchUp()
+	w.isTrue()
+	rows := w.disagreements()
+	if len(rows) == 0 {
+		t.Fatal("no incident")
+	}
+	for _, b := range w.chain.Blocks()[11:] { // the incident names the block by both hashes
+		if strings.Contains(rows[0].Detail, b.Hash.String()) && strings.Contains(rows[0].Detail, other.Blocks()[b.Number].Hash.String()) {
+			return
+		}
+	}
+	t.Fatalf("incidents: %+v", rows)
 }
