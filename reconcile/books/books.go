@@ -67,23 +67,23 @@ func (c Currency) String() string {
 	}
 }
 
-// format is an amount as a person reads it, "-" when unknown.
-func (c Currency) format(a schema.Amount) string {
+// Format is an amount as a person reads it, "-" when unknown.
+func (c Currency) Format(a schema.Amount) string {
 	if !a.Known {
 		return "-"
 	}
 	return schema.FormatUnits(a.Units, c.Decimals)
 }
 
-// money is format with the token's symbol.
+// money is Format with the token's symbol.
 func (c Currency) money(a schema.Amount) string {
 	switch {
 	case !a.Known:
 		return "an unstated amount"
 	case c.Symbol == "":
-		return c.format(a) + " atomic units"
+		return c.Format(a) + " atomic units"
 	}
-	return c.format(a) + " " + c.Symbol
+	return c.Format(a) + " " + c.Symbol
 }
 
 // amountOf brings a Nullable(UInt256) home.

@@ -378,11 +378,11 @@ func TestGolden(t *testing.T) {
 // Every CSV cell that a spreadsheet would run is made text, and the file is read back cell by cell.
 func TestCSVGuard(t *testing.T) {
 	var b bytes.Buffer
-	c := newCSV(&b)
+	c := NewCSV(&b)
 	cells := []string{"=1+1", "+1", "-1", "@SUM(A1)", "\tx", "\rx", "plain", "", "with \"quotes\", and\r\nlines", "a=b"}
 	// The writer ends lines with CR LF and drops a lone CR.
 	want := []string{"'=1+1", "'+1", "'-1", "'@SUM(A1)", "'\tx", "'x", "plain", "", "with \"quotes\", and\nlines", "a=b"}
-	if err := c.Write(guarded(cells)); err != nil {
+	if err := c.Write(Guarded(cells)); err != nil {
 		t.Fatal(err)
 	}
 	c.Flush()

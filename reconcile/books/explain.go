@@ -126,23 +126,23 @@ func (b *Books) list(ctx context.Context, w io.Writer, h schema.Hash, keys []sch
 	for _, p := range payments {
 		known[p.Key] = p
 	}
-	p := &page{w: w}
-	p.section(fmt.Sprintf("%d payments are settled by transaction %s, or claimed to be", len(keys), schema.Hex(h[:])), "", "#log", "verdict", "detail", "#settled", "token", "payment_id")
+	p := NewTextPage(w)
+	p.Section(fmt.Sprintf("%d payments are settled by transaction %s, or claimed to be", len(keys), schema.Hex(h[:])), "", "#log", "verdict", "detail", "#settled", "token", "payment_id")
 	slices.SortStableFunc(keys, func(x, y schema.Key) int { return cmp.Compare(known[x].LogIndex, known[y].LogIndex) })
 	for _, k := range keys {
 		payment, ours := known[k]
 		c := b.currency(k.ChainID, k.Token, payment.Decimals)
 		switch {
 		case !ours:
-			p.row("-", "foreign", "not ours", "-", c, k.ID())
+			p.Row("-", "foreign", "not ours", "-", c, k.ID())
 		case payment.Settled():
-			p.row(payment.LogIndex, payment.Verdict, cmp.Or(payment.Detail, "-"), c.format(payment.Gross), c, k.ID())
+			p.Row(payment.LogIndex, payment.Verdict, cmp.Or(payment.Detail, "-"), c.Format(payment.Gross), c, k.ID())
 		default:
-			p.row("-", payment.Verdict, cmp.Or(payment.Detail, "-"), "-", c, k.ID())
+			p.Row("-", payment.Verdict, cmp.Or(payment.Detail, "-"), "-", c, k.ID())
 		}
 	}
-	p.end("")
-	p.line("\nexplain one of them by its payment_id")
+	p.End("")
+	p.Line("\nexplain one of them by its payment_id")
 	return p.err
 }
 

@@ -16,7 +16,6 @@ import (
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 
-	"x402audit/reconcile/match"
 	"x402audit/schema"
 )
 
@@ -145,28 +144,7 @@ func (e *exportedFinding) cells() []string {
 // ExportPayments writes every payment, sorted by payment_id, as JSONL or CSV, and answers how many and as of which point.
 func (b *Books) ExportPayments(ctx context.Context, w io.Writer, format Format) (n uint64, asOf *AsOf, err error) {
 	return b.export(ctx, w, format, paymentColumns, func(ctx context.Context, out *sheet) error {
-		remarks, err := b.windowFindings(ctx)
-		if err != nil {
-			return err
-		}
-		decided, err := b.InForce(ctx, nil)
-		if err != nil {
-			return err
-		}
-		claimed, err := b.canceledAndClaimed(ctx)
-		if err != nil {
-			return err
-		}
-		return schema.Payments.Each(ctx, b.store, "FINAL ORDER BY payment_id", nil, func(p *schema.Payment) error {
-			p.Findings = withRules(p.Findings, remarks[p.Key])
-			e := exportOf(p)
-			if r := decided[p.Key]; r.Closed {
-				e.Resolution = orNull(r.As)
-			} else if match.IsException(p, claimed[p.Key]) {
-				e.ExceptionAge = age(p, asOfThis(ctx).final[p.Key.ChainID])
-			}
-			return errors.Join(upTo(ctx, p.Version.Evidence), out.row(&e, e.cells))
-		})
+		return b.lines(ctx, "FINAL ORDER BY payment_id", nil, func(l *Line) error { return out.row(l, l.cells) })
 	})
 }
 
@@ -286,7 +264,7 @@ func newSheet(w io.Writer, format Format, columns []string) (*sheet, error) {
 		e.SetEscapeHTML(false)
 		return &sheet{json: e}, nil
 	case CSV:
-		c := newCSV(w)
+		c := NewCSV(w)
 		return &sheet{csv: c}, c.Write(columns)
 	}
 	return nil, fmt.Errorf("an export is written as %s or %s, not as %s", JSONL, CSV, format)
@@ -297,7 +275,7 @@ func (s *sheet) row(object any, cells func() []string) error {
 	if s.json != nil {
 		return s.json.Encode(object)
 	}
-	return s.csv.Write(guarded(cells()))
+	return s.csv.Write(Guarded(cells()))
 }
 
 func (s *sheet) flush(w *bufio.Writer) error {
@@ -310,15 +288,15 @@ func (s *sheet) flush(w *bufio.Writer) error {
 	return w.Flush()
 }
 
-// newCSV writes RFC 4180.
-func newCSV(w io.Writer) *csv.Writer {
+// NewCSV writes RFC 4180.
+func NewCSV(w io.Writer) *csv.Writer {
 	c := csv.NewWriter(w)
 	c.UseCRLF = true
 	return c
 }
 
-// guarded keeps a spreadsheet from running a cell as a formula: URLs and names are the payer's to choose.
-func guarded(cells []string) []string {
+// Guarded keeps a spreadsheet from running a cell as a formula: URLs and names are the payer's to choose.
+func Guarded(cells []string) []string {
 	for i, c := range cells {
 		if c != "" && strings.ContainsRune("=+-@\t\r", rune(c[0])) {
 			cells[i] = "'" + c

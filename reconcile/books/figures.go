@@ -83,7 +83,7 @@ func (t *tally) add(g *group, folded []uint64) {
 		l.Settled, l.Claimed = plus(l.Settled, g.gross), plus(l.Claimed, g.claimed)
 	case exception:
 		f.Exceptions += g.payments
-		who, do := acts(p.Verdict)
+		who, do := Acts(p.Verdict)
 		e := t.exceptions.at(ExceptionLine{Verdict: p.Verdict, Detail: k.detail, Currency: c, Who: who, Do: do}, k.verdict+" "+k.detail, c)
 		e.Payments += g.payments
 		e.Settled, e.Claimed = plus(e.Settled, g.gross), plus(e.Claimed, g.claimed)
@@ -109,21 +109,21 @@ func (t *tally) add(g *group, folded []uint64) {
 func (t *tally) figures() Figures {
 	return Figures{
 		Verdicts: t.verdicts.sorted(func(x, y *VerdictLine) int {
-			return cmp.Or(x.Currency.compare(y.Currency), cmp.Compare(match.Number(x.Verdict), match.Number(y.Verdict)))
+			return cmp.Or(x.Currency.Compare(y.Currency), cmp.Compare(match.Number(x.Verdict), match.Number(y.Verdict)))
 		}),
-		Revenue: t.totals.sorted(func(x, y *RevenueTotal) int { return x.Currency.compare(y.Currency) }),
+		Revenue: t.totals.sorted(func(x, y *RevenueTotal) int { return x.Currency.Compare(y.Currency) }),
 		Resources: t.resources.sorted(func(x, y *ResourceLine) int {
-			return cmp.Or(x.Currency.compare(y.Currency), y.Gross.Units.Cmp(&x.Gross.Units), strings.Compare(x.Resource, y.Resource), strings.Compare(x.Provenance, y.Provenance))
+			return cmp.Or(x.Currency.Compare(y.Currency), y.Gross.Units.Cmp(&x.Gross.Units), strings.Compare(x.Resource, y.Resource), strings.Compare(x.Provenance, y.Provenance))
 		}),
 		Exceptions: t.exceptions.sorted(func(x, y *ExceptionLine) int {
-			return cmp.Or(cmp.Compare(match.Number(x.Verdict), match.Number(y.Verdict)), strings.Compare(x.Detail, y.Detail), x.Currency.compare(y.Currency))
+			return cmp.Or(cmp.Compare(match.Number(x.Verdict), match.Number(y.Verdict)), strings.Compare(x.Detail, y.Detail), x.Currency.Compare(y.Currency))
 		}),
 		Ages: t.byAge.sorted(func(x, y *AgeLine) int {
-			return cmp.Or(cmp.Compare(slices.Index(ages, x.Age), slices.Index(ages, y.Age)), x.Currency.compare(y.Currency))
+			return cmp.Or(cmp.Compare(slices.Index(ages, x.Age), slices.Index(ages, y.Age)), x.Currency.Compare(y.Currency))
 		}),
-		Closed: t.closed.sorted(func(x, y *ClosedLine) int { return x.Currency.compare(y.Currency) }),
+		Closed: t.closed.sorted(func(x, y *ClosedLine) int { return x.Currency.Compare(y.Currency) }),
 		Facilitators: t.facilitators.sorted(func(x, y *FacilitatorLine) int {
-			return cmp.Or(strings.Compare(x.Facilitator, y.Facilitator), x.Currency.compare(y.Currency), cmp.Compare(len(x.name()), len(y.name())))
+			return cmp.Or(strings.Compare(x.Facilitator, y.Facilitator), x.Currency.Compare(y.Currency), cmp.Compare(len(x.name()), len(y.name())))
 		}),
 	}
 }
@@ -163,9 +163,13 @@ func (t *Tally) Add(l *Line) error {
 	if l.Resource != unattributed {
 		resource = l.Resource
 	}
+	kind := l.Kind
+	if slices.Contains(l.Findings, match.WrongToken) {
+		kind = ""
+	}
 	at := lineGroup{
 		key: groupKey{
-			k.ChainID, k.Token, l.Decimals, l.Kind, l.Verdict, cell(l.Detail), cell(l.Facilitator), cell(l.FacilitatorBy) == string(schema.FacilitatorByLabel), resource, cell(l.ResourceProvenance),
+			k.ChainID, k.Token, l.Decimals, kind, l.Verdict, cell(l.Detail), cell(l.Facilitator), cell(l.FacilitatorBy) == string(schema.FacilitatorByLabel), resource, cell(l.ResourceProvenance),
 		},
 		payTo: cell(l.PayTo), resolved: l.Resolution != nil,
 		// Of a cancelled payment the line says by its age that a success was claimed, and so does that somebody resolved it.
@@ -263,10 +267,10 @@ func (t *Tally) Figures() Figures {
 	}
 	f := sum.figures()
 	f.Remarks = t.remarks.sorted(func(x, y *RemarkLine) int {
-		return cmp.Or(x.Currency.compare(y.Currency), strings.Compare(x.Rule, y.Rule))
+		return cmp.Or(x.Currency.Compare(y.Currency), strings.Compare(x.Rule, y.Rule))
 	})
 	f.Resolutions = t.resolutions.sorted(func(x, y *ResolvedLine) int {
-		return cmp.Or(x.Currency.compare(y.Currency), strings.Compare(string(x.Resolution), string(y.Resolution)))
+		return cmp.Or(x.Currency.Compare(y.Currency), strings.Compare(string(x.Resolution), string(y.Resolution)))
 	})
 	return f
 }
@@ -279,8 +283,8 @@ func noResource(resource string) int {
 	return 0
 }
 
-// acts says who acts on an exception and what is to be done. The condition on who acts, where there is one, is what made it an exception.
-func acts(v schema.Verdict) (who, do string) {
+// Acts says who acts on an exception and what is to be done. The condition on who acts, where there is one, is what made it an exception.
+func Acts(v schema.Verdict) (who, do string) {
 	m := match.Meaning(v)
 	who, _, _ = strings.Cut(m.Who, " if ")
 	return who, m.Do

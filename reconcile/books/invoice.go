@@ -141,7 +141,7 @@ func (b *Books) invoice(ctx context.Context, v *Invoice, period Period, plan Fee
 	if err != nil {
 		return err
 	}
-	v.Volume = volume.sorted(func(x, y *VolumeLine) int { return x.Currency.compare(y.Currency) })
+	v.Volume = volume.sorted(func(x, y *VolumeLine) int { return x.Currency.Compare(y.Currency) })
 	v.Billable = v.Payments - v.Free
 	return nil
 }
@@ -232,11 +232,11 @@ func (v *Invoice) Write(w io.Writer, format Format) error {
 		e.SetIndent("", "  ")
 		return e.Encode(v)
 	case CSV:
-		c := newCSV(w)
+		c := NewCSV(w)
 		_ = c.Write([]string{"cause", "payment_id", "verdict", "at", "free"}) // the writer keeps its error for Flush
 		for i := range v.Explaining {
 			l := &v.Explaining[i]
-			_ = c.Write(guarded([]string{string(l.Cause), l.PaymentID, string(l.Verdict), cell(l.At), fmt.Sprint(l.Free)}))
+			_ = c.Write(Guarded([]string{string(l.Cause), l.PaymentID, string(l.Verdict), cell(l.At), fmt.Sprint(l.Free)}))
 		}
 		c.Flush()
 		return c.Error()
@@ -250,29 +250,29 @@ func (v *Invoice) Write(w io.Writer, format Format) error {
 const shownExplaining = 50
 
 func (v *Invoice) table(w io.Writer) error {
-	p := &page{w: w}
-	p.line("facilitator %s, %s to %s", printable(v.Facilitator), cell(v.From), cell(v.To))
+	p := NewTextPage(w)
+	p.Line("facilitator %s, %s to %s", printable(v.Facilitator), cell(v.From), cell(v.To))
 	for i, l := range v.AsOf.Lines() {
-		p.line("%-8s %s", []string{"as of", ""}[min(i, 1)], l)
+		p.Line("%-8s %s", []string{"as of", ""}[min(i, 1)], l)
 	}
-	p.line("settled  %d payments, %d free, %d at %s each: %s", v.Payments, v.Free, v.Billable, v.PerPayment, v.Fee)
+	p.Line("settled  %d payments, %d free, %d at %s each: %s", v.Payments, v.Free, v.Billable, v.PerPayment, v.Fee)
 	if v.Bill != nil {
-		p.line("bill     %s, differs by %s (%s payments)", *v.Bill, *v.Difference, cmp.Or(cell(v.Apart), "no whole number of"))
+		p.Line("bill     %s, differs by %s (%s payments)", *v.Bill, *v.Difference, cmp.Or(cell(v.Apart), "no whole number of"))
 	}
-	p.section("Volume", "", "#payments", "#settled", "token")
+	p.Section("Volume", "", "#payments", "#settled", "token")
 	for _, l := range v.Volume {
-		p.row(l.Payments, l.format(l.Gross), l.Currency)
+		p.Row(l.Payments, l.Format(l.Gross), l.Currency)
 	}
-	p.end("nothing settled")
-	p.section("What may be counted otherwise", "effect on the bill", "cause", "#payments", "#effect", "explains")
+	p.End("nothing settled")
+	p.Section("What may be counted otherwise", "effect on the bill", "cause", "#payments", "#effect", "explains")
 	for _, l := range v.Causes {
-		p.row(l.Cause, l.Payments, l.Effect, map[bool]string{true: "exactly", false: "-"}[l.Explains])
+		p.Row(l.Cause, l.Payments, l.Effect, map[bool]string{true: "exactly", false: "-"}[l.Explains])
 	}
-	p.end("nothing")
-	p.section("Payment by payment", fmt.Sprintf("%d of %d", min(len(v.Explaining), shownExplaining), len(v.Explaining)), "cause", "payment", "verdict", "at", "free")
+	p.End("nothing")
+	p.Section("Payment by payment", fmt.Sprintf("%d of %d", min(len(v.Explaining), shownExplaining), len(v.Explaining)), "cause", "payment", "verdict", "at", "free")
 	for _, l := range v.Explaining[:min(len(v.Explaining), shownExplaining)] {
-		p.row(l.Cause, l.PaymentID, l.Verdict, moment(l.At), l.Free)
+		p.Row(l.Cause, l.PaymentID, l.Verdict, moment(l.At), l.Free)
 	}
-	p.end("none")
+	p.End("none")
 	return p.err
 }

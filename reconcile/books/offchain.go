@@ -56,7 +56,7 @@ func (b *Books) offchain(ctx context.Context, r *Report, period Period) error {
 		return fmt.Errorf("reading what was charged off chain: %w", err)
 	}
 	slices.SortFunc(r.Offchain, func(x, y OffchainLine) int {
-		return cmp.Or(strings.Compare(string(x.Rail), string(y.Rail)), cmp.Compare(slices.Index(ages, x.Age), slices.Index(ages, y.Age)), x.Currency.compare(y.Currency))
+		return cmp.Or(strings.Compare(string(x.Rail), string(y.Rail)), cmp.Compare(slices.Index(ages, x.Age), slices.Index(ages, y.Age)), x.Currency.Compare(y.Currency))
 	})
 	return nil
 }

@@ -68,7 +68,7 @@ func (b *Books) problems(ctx context.Context, r *Report, period Period) error {
 	}
 	slices.SortFunc(r.Problems, func(x, y ProblemLine) int {
 		return cmp.Or(cmp.Compare(y.weight(), x.weight()), cmp.Compare(y.Payments, x.Payments), strings.Compare(x.Cause, y.Cause), strings.Compare(x.Detail, y.Detail),
-			x.Currency.compare(y.Currency), strings.Compare(x.Facilitator, y.Facilitator), strings.Compare(x.Place, y.Place), strings.Compare(x.ErrorClass, y.ErrorClass))
+			x.Currency.Compare(y.Currency), strings.Compare(x.Facilitator, y.Facilitator), strings.Compare(x.Place, y.Place), strings.Compare(x.ErrorClass, y.ErrorClass))
 	})
 	return nil
 }
@@ -86,17 +86,17 @@ func (l *ProblemLine) weight() int {
 // shownProblems bounds the table; JSON and CSV have all.
 const shownProblems = 30
 
-func (r *Report) problemTable(p *page) {
+func (r *Report) problemTable(p *TextPage) {
 	note := "findings and exceptions by their cause"
 	if n := len(r.Problems); n > shownProblems {
 		note += fmt.Sprintf("; the first %d of %d", shownProblems, n)
 	}
-	p.section("Problems", note, "problem", "detail", "severity", "#payments", "#at risk", "token", "facilitator", "where", "error", "first", "last", "explain")
+	p.Section("Problems", note, "problem", "detail", "severity", "#payments", "#at risk", "token", "facilitator", "where", "error", "first", "last", "explain")
 	for _, l := range r.Problems[:min(len(r.Problems), shownProblems)] {
-		p.row(l.Cause, cmp.Or(l.Detail, "-"), cmp.Or(string(l.Severity), "exception"), l.Payments, l.format(l.AtRisk), l.Currency, cmp.Or(l.Facilitator, "(unknown)"), l.Place,
+		p.Row(l.Cause, cmp.Or(l.Detail, "-"), cmp.Or(string(l.Severity), "exception"), l.Payments, l.Format(l.AtRisk), l.Currency, cmp.Or(l.Facilitator, "(unknown)"), l.Place,
 			cmp.Or(l.ErrorClass, "-"), moment(l.First), moment(l.Last), schema.Hex(l.nonce[:]))
 	}
-	p.end("none")
+	p.End("none")
 }
 
 // moment is a time to the second.
@@ -166,7 +166,7 @@ func (b *Books) relayers(ctx context.Context, r *Report, period Period) error {
 		return fmt.Errorf("reading unlisted relayers: %w", err)
 	}
 	slices.SortFunc(r.Relayers, func(x, y RelayerLine) int {
-		return cmp.Or(cmp.Compare(y.Payments, x.Payments), strings.Compare(x.Settler, y.Settler), x.Currency.compare(y.Currency))
+		return cmp.Or(cmp.Compare(y.Payments, x.Payments), strings.Compare(x.Settler, y.Settler), x.Currency.Compare(y.Currency))
 	})
 	return nil
 }
@@ -186,14 +186,14 @@ func (l *RelayerLine) proposal() string {
 	return text + "; unlisted: add it to facilitators[].signers"
 }
 
-func (r *Report) relayerTable(p *page) {
+func (r *Report) relayerTable(p *TextPage) {
 	if len(r.Relayers) == 0 {
 		return
 	}
-	p.line("")
-	p.line("Unlisted relayers")
+	p.Line("")
+	p.Line("Unlisted relayers")
 	for i := range r.Relayers {
 		l := &r.Relayers[i]
-		p.line("  %s", printable(l.proposal()+" ("+l.money(l.Settled)+")"))
+		p.Line("  %s", printable(l.proposal()+" ("+l.money(l.Settled)+")"))
 	}
 }

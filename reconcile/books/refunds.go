@@ -138,7 +138,7 @@ func (b *Books) owed(ctx context.Context, l *RefundList) error {
 			t.Open++
 		}
 	}
-	l.Totals = totals.sorted(func(x, y *RefundTotal) int { return x.Currency.compare(y.Currency) })
+	l.Totals = totals.sorted(func(x, y *RefundTotal) int { return x.Currency.Compare(y.Currency) })
 	return nil
 }
 
@@ -215,10 +215,10 @@ func (l *RefundList) Write(w io.Writer, format Format) error {
 		e.SetIndent("", "  ")
 		return e.Encode(l)
 	case CSV:
-		c := newCSV(w)
+		c := NewCSV(w)
 		_ = c.Write(refundColumns) // the writer keeps its error for Flush
 		for i := range l.Refunds {
-			_ = c.Write(guarded(l.Refunds[i].cells()))
+			_ = c.Write(Guarded(l.Refunds[i].cells()))
 		}
 		c.Flush()
 		return c.Error()
@@ -227,29 +227,29 @@ func (l *RefundList) Write(w io.Writer, format Format) error {
 }
 
 func (l *RefundList) table(w io.Writer) error {
-	p := &page{w: w}
+	p := NewTextPage(w)
 	for i, line := range l.AsOf.Lines() {
-		p.line("%-8s %s", []string{"as of", ""}[min(i, 1)], line)
+		p.Line("%-8s %s", []string{"as of", ""}[min(i, 1)], line)
 	}
-	p.section("Paid twice", "the second payment goes back", "state", "#paid", "#given back", "#to give back", "token", "payer", "payTo", "second payment", "first payment", "given back in", "resolution")
+	p.Section("Paid twice", "the second payment goes back", "state", "#paid", "#given back", "#to give back", "token", "payer", "payTo", "second payment", "first payment", "given back in", "resolution")
 	for i := range l.Refunds {
 		r := &l.Refunds[i]
-		p.row(r.State, r.format(r.Amount), r.format(r.Refunded), r.format(r.Outstanding), r.Currency, r.Payer, r.PayTo, r.Transaction, cmp.Or(cell(r.FirstTransaction), "-"),
+		p.Row(r.State, r.Format(r.Amount), r.Format(r.Refunded), r.Format(r.Outstanding), r.Currency, r.Payer, r.PayTo, r.Transaction, cmp.Or(cell(r.FirstTransaction), "-"),
 			cmp.Or(strings.Join(r.RefundTransactions, ", "), "-"), cmp.Or(cell(r.Resolution), "-"))
 	}
 	for _, t := range l.Totals {
-		p.rule()
-		p.row(fmt.Sprintf("%d open", t.Open), "", t.format(t.Refunded), t.format(t.Outstanding), t.Currency, "", "", "", "", "", "")
+		p.Rule()
+		p.Row(fmt.Sprintf("%d open", t.Open), "", t.Format(t.Refunded), t.Format(t.Outstanding), t.Currency, "", "", "", "", "", "")
 	}
-	p.end("nobody paid twice")
+	p.End("nobody paid twice")
 	if len(l.Unassigned) > 0 {
-		p.section("Given back, and nobody can tell for what", "several payments have equal claim to each; assign it with `x402audit resolve PAYMENT_ID --as refunded --tx`",
+		p.Section("Given back, and nobody can tell for what", "several payments have equal claim to each; assign it with `x402audit resolve PAYMENT_ID --as refunded --tx`",
 			"#amount", "token", "payer", "payTo", "transaction", "#payments", "finality")
 		for i := range l.Unassigned {
 			r := &l.Unassigned[i]
-			p.row(r.format(r.Amount), r.Currency, r.Payer, r.PayTo, r.Transaction, r.Candidates, r.Finality)
+			p.Row(r.Format(r.Amount), r.Currency, r.Payer, r.PayTo, r.Transaction, r.Candidates, r.Finality)
 		}
-		p.end("")
+		p.End("")
 	}
 	return p.err
 }

@@ -249,7 +249,7 @@ type groupKey struct {
 	chainID     uint64
 	token       schema.Address
 	decimals    uint8
-	kind        string
+	kind        string // empty of a token that is not followed: anybody can issue one, and it is no revenue
 	verdict     string
 	detail      string
 	facilitator string
@@ -277,7 +277,7 @@ WITH lines AS
            countIf(net IS NULL AND gross IS NOT NULL) AS net_unclear,
            countIf(` + organic + `) AS organic_n, sumIf(gross, ` + organic + `) AS sum_organic, sumIf(net, ` + organic + `) AS sum_organic_net,
            sumIf(gross, has(findings, '` + findings.SelfPayment + `')) AS sum_own, max(` + fmt.Sprintf(evidenceOf, "version") + `) AS evidence
-    FROM (SELECT *, if(` + when + ` = 0, -1, greatest(0, transform(chain_id, {chains:Array(UInt64)}, {finals:Array(Int64)}, 0) - intDiv(` + when + `, 1000))) AS age FROM payments FINAL
+    FROM (SELECT * REPLACE (if(has(findings, '` + match.WrongToken + `'), '', toString(kind)) AS kind), if(` + when + ` = 0, -1, greatest(0, transform(chain_id, {chains:Array(UInt64)}, {finals:Array(Int64)}, 0) - intDiv(` + when + `, 1000))) AS age FROM payments FINAL
           WHERE ` + when + ` >= {from:Int64} AND ` + when + ` < {to:Int64})
     GROUP BY chain_id, token, decimals, kind, verdict, detail, facilitator, label, pay_to, resource, resource_provenance, success, resolved, bucket
 ),
@@ -369,8 +369,8 @@ func (c *collect[L]) sorted(less func(x, y *L) int) []L {
 	return list
 }
 
-// compare puts followed tokens first.
-func (c Currency) compare(o Currency) int {
+// Compare puts followed tokens first.
+func (c Currency) Compare(o Currency) int {
 	if (c.Symbol == "") != (o.Symbol == "") {
 		return strings.Compare(o.Symbol, c.Symbol)
 	}
@@ -409,7 +409,7 @@ func (b *Books) findings(ctx context.Context, r *Report, period Period) error {
 		return fmt.Errorf("reading findings: %w", err)
 	}
 	slices.SortFunc(r.Findings, func(x, y FindingLine) int {
-		return cmp.Or(cmp.Compare(weight(y.Severity), weight(x.Severity)), strings.Compare(x.Rule, y.Rule), x.Currency.compare(y.Currency))
+		return cmp.Or(cmp.Compare(weight(y.Severity), weight(x.Severity)), strings.Compare(x.Rule, y.Rule), x.Currency.Compare(y.Currency))
 	})
 	return nil
 }

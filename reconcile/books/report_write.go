@@ -35,25 +35,24 @@ func (r *Report) Write(w io.Writer, format Format) error {
 const shownResources = 20
 
 func (r *Report) table(w io.Writer) error {
-	p := &page{w: w}
-	p.line("period   %s", r.period())
+	p := NewTextPage(w)
+	p.Line("period   %s", r.period())
 	if c := r.currencies(); len(c) == 1 {
-		p.only = c[0]
-		p.line("amounts  %s", p.only)
+		p.Only(c[0])
 	}
 	for i, l := range r.AsOf.Lines() {
-		p.line("%-8s %s", []string{"as of", ""}[min(i, 1)], l)
+		p.Line("%-8s %s", []string{"as of", ""}[min(i, 1)], l)
 	}
-	p.line("rules    version %d", r.RuleVersion)
+	p.Line("rules    version %d", r.RuleVersion)
 
-	p.section("Verdicts", "", "verdict", "#payments", "#final", "#settled", "#claimed", "token")
+	p.Section("Verdicts", "", "verdict", "#payments", "#final", "#settled", "#claimed", "token")
 	for _, l := range r.Verdicts {
-		p.row(l.Verdict, l.Payments, l.Final, l.format(l.Gross), l.format(l.Claimed), l.Currency)
+		p.Row(l.Verdict, l.Payments, l.Final, l.Format(l.Gross), l.Format(l.Claimed), l.Currency)
 	}
-	p.end("no payment in this period")
+	p.End("no payment in this period")
 
 	shown, rest := r.topResources()
-	p.section("Revenue by resource", "settled charges to us, raw; organic: without own money, and money that came back; kept: gross less what was given back",
+	p.Section("Revenue by resource", "settled charges to us, raw; organic: without own money, and money that came back; kept: gross less what was given back",
 		"resource", "by", "#payments", "#gross", "#organic", "#own", "#unlogged", "#not final", "#fee", "#net", "#refunded", "#kept", "token")
 	for _, l := range shown {
 		p.revenue(l.Resource, l.Provenance, l.Currency, l.Revenue)
@@ -62,82 +61,82 @@ func (r *Report) table(w io.Writer) error {
 		p.revenue(l.Resource, "", l.Currency, l.Revenue)
 	}
 	for _, l := range r.Revenue {
-		p.rule()
+		p.Rule()
 		p.revenue("total", "", l.Currency, l.Revenue)
 	}
-	p.end("no revenue in this period")
+	p.End("no revenue in this period")
 
-	p.section("Exceptions", "", "verdict", "detail", "#payments", "#settled", "#claimed", "#oldest", "token", "who acts", "what to do")
+	p.Section("Exceptions", "", "verdict", "detail", "#payments", "#settled", "#claimed", "#oldest", "token", "who acts", "what to do")
 	for _, l := range r.Exceptions {
-		p.row(l.Verdict, cmp.Or(l.Detail, "-"), l.Payments, l.format(l.Settled), l.format(l.Claimed), old(l.Oldest), l.Currency, l.Who, l.Do)
+		p.Row(l.Verdict, cmp.Or(l.Detail, "-"), l.Payments, l.Format(l.Settled), l.Format(l.Claimed), old(l.Oldest), l.Currency, l.Who, l.Do)
 	}
-	p.end("nobody has to act")
+	p.End("nobody has to act")
 	if len(r.Ages) > 0 {
-		p.section("Exceptions by age", "from the settlement, or the earliest evidence, to the final block", "age", "#payments", "#settled", "#claimed", "token")
+		p.Section("Exceptions by age", "from the settlement, or the earliest evidence, to the final block", "age", "#payments", "#settled", "#claimed", "token")
 		for _, l := range r.Ages {
-			p.row(l.Age, l.Payments, l.format(l.Settled), l.format(l.Claimed), l.Currency)
+			p.Row(l.Age, l.Payments, l.Format(l.Settled), l.Format(l.Claimed), l.Currency)
 		}
-		p.end("")
+		p.End("")
 	}
 	if len(r.Closed) > 0 {
-		p.section("Exceptions closed by a resolution", "", "#payments", "#settled", "#claimed", "token")
+		p.Section("Exceptions closed by a resolution", "", "#payments", "#settled", "#claimed", "token")
 		for _, l := range r.Closed {
-			p.row(l.Payments, l.format(l.Settled), l.format(l.Claimed), l.Currency)
+			p.Row(l.Payments, l.Format(l.Settled), l.Format(l.Claimed), l.Currency)
 		}
-		p.end("")
+		p.End("")
 	}
 
 	if len(r.Offchain) > 0 {
-		p.section("Off chain", "what was charged, and how much of it the channel's claims or the gateway's list bear out",
+		p.Section("Off chain", "what was charged, and how much of it the channel's claims or the gateway's list bear out",
 			"rail", "age", "#channels", "#payments", "#charged", "#backed", "#residual", "token", "#no amount")
 		for _, l := range r.Offchain {
-			p.row(l.Rail, l.Age, l.Channels, l.Payments, l.format(l.Charged), l.format(l.Backed), l.format(l.Residual), l.Currency, l.Unknown)
+			p.Row(l.Rail, l.Age, l.Channels, l.Payments, l.Format(l.Charged), l.Format(l.Backed), l.Format(l.Residual), l.Currency, l.Unknown)
 		}
-		p.end("")
+		p.End("")
 	}
 
-	p.section("Findings", "", "rule", "severity", "#findings", "#at risk", "token", "what to do")
+	p.Section("Findings", "", "rule", "severity", "#findings", "#at risk", "token", "what to do")
 	for _, l := range r.Findings {
-		p.row(l.Rule, l.Severity, l.Findings, l.format(l.AtRisk), l.Currency, l.WhatToDo)
+		p.Row(l.Rule, l.Severity, l.Findings, l.Format(l.AtRisk), l.Currency, l.WhatToDo)
 	}
-	p.end("none")
+	p.End("none")
 
 	r.problemTable(p)
 	r.relayerTable(p)
 
-	p.section("Facilitators", "", "facilitator", "#payments", "#matched", "#exceptions", "#pending", "#settled", "token")
+	p.Section("Facilitators", "", "facilitator", "#payments", "#matched", "#exceptions", "#pending", "#settled", "token")
 	for _, l := range r.Facilitators {
-		p.row(l.name(), l.Payments, l.Matched, l.Exceptions, l.Pending, l.format(l.Gross), l.Currency)
+		p.Row(l.name(), l.Payments, l.Matched, l.Exceptions, l.Pending, l.Format(l.Gross), l.Currency)
 	}
-	p.end("none")
+	p.End("none")
 
 	if len(r.NotAudited) > 0 {
-		p.section("Not audited", "claims on chains that are not followed", "network", "#claims", "#claimed", "of")
+		p.Section("Not audited", "claims on chains that are not followed", "network", "#claims", "#claimed", "of")
 		for _, l := range r.NotAudited {
-			p.row(l.Network, l.Claims, l.format(l.Claimed), l.Currency.String())
+			p.Row(l.Network, l.Claims, l.Format(l.Claimed), l.Currency.String())
 		}
-		p.end("")
+		p.End("")
 	}
 	if len(r.Rejects) > 0 {
-		p.section("Lines not understood", "of all logs, whatever the period", "reason", "log", "#lines")
+		p.Section("Lines not understood", "of all logs, whatever the period", "reason", "log", "#lines")
 		for _, l := range r.Rejects {
-			p.row(l.Reason, l.Source, l.Lines)
+			p.Row(l.Reason, l.Source, l.Lines)
 		}
-		p.end("")
+		p.End("")
 	}
 	if len(r.Reorgs) > 0 {
-		p.section("Reorganizations", "what they took back, whatever the period; what was included again counts all the same", "chain", "#reorgs", "#deepest", "#blocks", "#settlements", "#atomic units")
+		p.Section("Reorganizations", "what they took back, whatever the period; what was included again counts all the same", "chain", "#reorgs", "#deepest", "#blocks", "#settlements", "#atomic units")
 		for _, l := range r.Reorgs {
-			p.row(l.Chain, l.Reorgs, l.Deepest, l.Blocks, l.Settlements, l.Amount.Units.Dec())
+			p.Row(l.Chain, l.Reorgs, l.Deepest, l.Blocks, l.Settlements, l.Amount.Units.Dec())
 		}
-		p.end("")
+		p.End("")
 	}
 	if len(r.Incidents) > 0 {
-		p.section("Incidents", "of operation, whatever the period", "kind", "subject", "#count", "detail")
+		p.Section("Incidents", "of operation, whatever the period", "kind", "subject", "#count", "detail")
 		for _, l := range r.Incidents {
-			p.row(l.Kind, l.Subject, l.Count, l.Detail)
+			p.Row(l.Kind, l.Subject, l.Count, l.Detail)
 		}
-		p.end("")
+		p.End("")
 	}
 	return p.err
 }
@@ -185,15 +184,15 @@ func (r *Report) topResources() (shown, rest []ResourceLine) {
 		o.Organic, o.OrganicNet, o.Own = plus(o.Organic, l.Organic), plus(o.OrganicNet, l.OrganicNet), plus(o.Own, l.Own)
 		o.Refunded, o.Kept = plus(o.Refunded, l.Refunded), plus(o.Kept, l.Kept)
 	}
-	rest = others.sorted(func(x, y *ResourceLine) int { return x.Currency.compare(y.Currency) })
+	rest = others.sorted(func(x, y *ResourceLine) int { return x.Currency.Compare(y.Currency) })
 	for i := range rest {
 		rest[i].Resource = "(" + rest[i].Provenance + " more)"
 	}
 	return shown, rest
 }
 
-// page writes sections of a text report, one table each.
-type page struct {
+// TextPage writes sections of a text report, one table each.
+type TextPage struct {
 	w     io.Writer
 	only  Currency // said once at the top where it is the only one; sections then leave out their column "token"
 	t     table.Writer
@@ -203,15 +202,28 @@ type page struct {
 	err   error
 }
 
-func (p *page) line(format string, args ...any) {
+// NewTextPage begins a page. What goes wrong while it is written is told by [TextPage.Err].
+func NewTextPage(w io.Writer) *TextPage { return &TextPage{w: w} }
+
+// Err is the first error of writing.
+func (p *TextPage) Err() error { return p.err }
+
+// Only names the one currency of a page, and writes it.
+func (p *TextPage) Only(c Currency) {
+	p.only = c
+	p.Line("amounts  %s", c)
+}
+
+// Line writes a line as fmt does, without blanks at its end.
+func (p *TextPage) Line(format string, args ...any) {
 	if p.err == nil {
 		p.lines++
 		_, p.err = fmt.Fprintf(p.w, strings.TrimRight(format, " ")+"\n", args...)
 	}
 }
 
-// section begins a table. A column whose name starts with # holds numbers: it is aligned to the right.
-func (p *page) section(title, note string, columns ...string) {
+// Section begins a table. A column whose name starts with # holds numbers: it is aligned to the right.
+func (p *TextPage) Section(title, note string, columns ...string) {
 	p.title = title
 	if note != "" {
 		p.title += " (" + note + ")"
@@ -222,7 +234,8 @@ func (p *page) section(title, note string, columns ...string) {
 	p.t, p.rows = newTable(columns...), 0
 }
 
-func (p *page) row(cells ...any) {
+// Row adds a row; its cells are shown without what would move a terminal's cursor.
+func (p *TextPage) Row(cells ...any) {
 	cells = slices.DeleteFunc(cells, func(c any) bool { return c == p.only })
 	for i, c := range cells {
 		cells[i] = printable(fmt.Sprint(c))
@@ -244,29 +257,31 @@ func old(seconds *int64) string {
 	return fmt.Sprintf("%dd", *seconds/86400)
 }
 
-func (p *page) rule() { p.t.AppendSeparator() }
+// Rule draws a line below the last row.
+func (p *TextPage) Rule() { p.t.AppendSeparator() }
 
-func (p *page) revenue(resource, provenance string, c Currency, r Revenue) {
-	net := c.format(r.Net)
+func (p *TextPage) revenue(resource, provenance string, c Currency, r Revenue) {
+	net := c.Format(r.Net)
 	if r.NetUnclear > 0 {
 		net += fmt.Sprintf(" (%d unclear)", r.NetUnclear)
 	}
 	zero := schema.Units(0)
-	p.row(resource, provenance, r.Payments, c.format(r.Gross), c.format(r.Organic), c.format(r.Own), c.format(plus(r.Unlogged, zero)), c.format(plus(r.Open, zero)), c.format(r.Fee), net,
-		c.format(r.Refunded), c.format(r.Kept), c)
+	p.Row(resource, provenance, r.Payments, c.Format(r.Gross), c.Format(r.Organic), c.Format(r.Own), c.Format(plus(r.Unlogged, zero)), c.Format(plus(r.Open, zero)), c.Format(r.Fee), net,
+		c.Format(r.Refunded), c.Format(r.Kept), c)
 }
 
-func (p *page) end(none string) {
+// End writes the table, or what is to be said where it has no rows.
+func (p *TextPage) End(none string) {
 	if p.lines > 0 {
-		p.line("")
+		p.Line("")
 	}
-	p.line("%s", p.title)
+	p.Line("%s", p.title)
 	if p.rows == 0 {
-		p.line("  %s", none)
+		p.Line("  %s", none)
 		return
 	}
 	for line := range strings.Lines(p.t.Render()) {
-		p.line("  %s", strings.TrimRight(line, " \n"))
+		p.Line("  %s", strings.TrimRight(line, " \n"))
 	}
 }
 
@@ -297,8 +312,8 @@ func newTable(columns ...string) table.Writer {
 // csv writes one figure a row, so that sections of different shape fit in one file: amounts in whole tokens, exactly, where the token's decimals are
 // known.
 func (r *Report) csv(w io.Writer) error {
-	c := newCSV(w)
-	row := func(cells ...string) { _ = c.Write(guarded(cells)) } // the writer keeps its error for Flush
+	c := NewCSV(w)
+	row := func(cells ...string) { _ = c.Write(Guarded(cells)) } // the writer keeps its error for Flush
 	row("section", "item", "detail", "chain_id", "token", "symbol", "measure", "value")
 
 	plain := func(section, item, detail, measure, value string) {
@@ -323,7 +338,7 @@ func (r *Report) csv(w io.Writer) error {
 			if a, ok := pairs[i+1].(schema.Amount); ok {
 				value = ""
 				if a.Known {
-					value = c.format(a)
+					value = c.Format(a)
 				}
 			}
 			row(section, item, detail, strconv.FormatUint(c.ChainID, 10), c.Token, c.Symbol, pairs[i].(string), value)

@@ -17,17 +17,17 @@ import (
 
 // write tells the story: what was judged, each piece of evidence in the order of its own time, and what the rules remark.
 func (s *story) write(w io.Writer) error {
-	p := &page{w: w}
-	p.line("payment %s", s.key.ID())
-	p.line("")
+	p := NewTextPage(w)
+	p.Line("payment %s", s.key.ID())
+	p.Line("")
 	s.judgement(p)
-	p.line("")
-	p.line("Evidence, in its own time (UTC)")
+	p.Line("")
+	p.Line("Evidence, in its own time (UTC)")
 	for _, e := range s.events() {
-		p.line("")
-		p.line("  %-23s  %s", e.time(), e.lines[0])
+		p.Line("")
+		p.Line("  %-23s  %s", e.time(), e.lines[0])
 		for _, l := range e.lines[1:] {
-			p.line("  %23s  %s", "", l)
+			p.Line("  %23s  %s", "", l)
 		}
 	}
 	s.remarks(p)
@@ -36,8 +36,8 @@ func (s *story) write(w io.Writer) error {
 	return p.err
 }
 
-func (s *story) judgement(p *page) {
-	field := func(name, format string, args ...any) { p.line("  %-12s %s", name, fmt.Sprintf(format, args...)) }
+func (s *story) judgement(p *TextPage) {
+	field := func(name, format string, args ...any) { p.Line("  %-12s %s", name, fmt.Sprintf(format, args...)) }
 	pay := s.payment
 	if pay == nil {
 		field("verdict", "none: this is foreign, no merchant, operated facilitator or claim of ours is in it, or it is not reconciled yet")
@@ -52,7 +52,7 @@ func (s *story) judgement(p *page) {
 	}
 	field("finality", "%s", pay.Finality)
 	if match.IsException(pay, s.successClaimed()) {
-		who, do := acts(pay.Verdict)
+		who, do := Acts(pay.Verdict)
 		field("who acts", "%s: %s", who, do)
 	} else {
 		field("who acts", "nobody")
@@ -403,7 +403,7 @@ func (e *event) add(format string, args ...any) {
 	e.lines = append(e.lines, printable(fmt.Sprintf(format, args...)))
 }
 
-func (s *story) remarks(p *page) {
+func (s *story) remarks(p *TextPage) {
 	if len(s.findings) == 0 {
 		return
 	}
@@ -411,14 +411,14 @@ func (s *story) remarks(p *page) {
 	for _, rule := range findings.Catalogue() {
 		catalogue[rule.ID] = rule
 	}
-	p.line("")
-	p.line("Findings")
+	p.Line("")
+	p.Line("Findings")
 	for _, f := range s.findings {
-		p.line("")
-		p.line("  %s (%s%s)%s", f.Rule, f.Severity, in(f.Detail, ", %s"), atRisk(s.currency, f.AtRisk))
+		p.Line("")
+		p.Line("  %s (%s%s)%s", f.Rule, f.Severity, in(f.Detail, ", %s"), atRisk(s.currency, f.AtRisk))
 		for _, l := range []string{catalogue[f.Rule].Meaning, f.Evidence, in(f.Other, "the other: %s"), in(catalogue[f.Rule].WhatToDo, "to do: %s")} {
 			if l != "" {
-				p.line("    %s", printable(l))
+				p.Line("    %s", printable(l))
 			}
 		}
 	}
@@ -431,38 +431,38 @@ var hows = map[schema.RefundHow]string{
 	schema.RefundPaidTwice:   "of the payments of that amount this one was paid twice",
 }
 
-func (s *story) givenBack(p *page) {
+func (s *story) givenBack(p *TextPage) {
 	if len(s.refunds) == 0 {
 		return
 	}
-	p.line("")
-	p.line("Given back")
+	p.Line("")
+	p.Line("Given back")
 	for i := range s.refunds {
 		r := &s.refunds[i]
-		p.line("")
-		p.line("  %s on %s (%s, %s confidence: %s)", s.currency.money(schema.Of(r.Amount)), time.Unix(r.RefundedAt, 0).UTC().Format(time.DateTime), r.Finality, r.Confidence, hows[r.How])
-		p.line("    block %d, log %d, transaction %s", r.BlockNumber, r.LogIndex, schema.Hex(r.Transaction[:]))
+		p.Line("")
+		p.Line("  %s on %s (%s, %s confidence: %s)", s.currency.money(schema.Of(r.Amount)), time.Unix(r.RefundedAt, 0).UTC().Format(time.DateTime), r.Finality, r.Confidence, hows[r.How])
+		p.Line("    block %d, log %d, transaction %s", r.BlockNumber, r.LogIndex, schema.Hex(r.Transaction[:]))
 	}
 }
 
 // decisions tells what people recorded, in order, each with what the audit said at that time.
-func (s *story) decisions(p *page) {
+func (s *story) decisions(p *TextPage) {
 	if len(s.decided) == 0 {
 		return
 	}
-	p.line("")
-	p.line("Resolutions, in the order in which they were recorded (UTC)")
+	p.Line("")
+	p.Line("Resolutions, in the order in which they were recorded (UTC)")
 	for i := range s.decided {
 		r := &s.decided[i]
-		p.line("")
-		p.line("  %s  %s by %s: %s", time.UnixMilli(r.At).UTC().Format("2006-01-02 15:04:05.000"), r.As, printable(strings.Join(r.Signers, " and ")), printable(r.Note))
+		p.Line("")
+		p.Line("  %s  %s by %s: %s", time.UnixMilli(r.At).UTC().Format("2006-01-02 15:04:05.000"), r.As, printable(strings.Join(r.Signers, " and ")), printable(r.Note))
 		if r.Signatures > 1 {
-			p.line("    takes %d persons, at stake %s", r.Signatures, s.currency.money(r.AtStake))
+			p.Line("    takes %d persons, at stake %s", r.Signatures, s.currency.money(r.AtStake))
 		}
 		if r.Transaction != (schema.Hash{}) {
-			p.line("    %s given back in transaction %s, log %d", s.currency.money(r.Amount), schema.Hex(r.Transaction[:]), r.LogIndex)
+			p.Line("    %s given back in transaction %s, log %d", s.currency.money(r.Amount), schema.Hex(r.Transaction[:]), r.LogIndex)
 		}
-		p.line("    the audit said: %s", printable(strings.ReplaceAll(r.Seen, "\n", "; ")))
+		p.Line("    the audit said: %s", printable(strings.ReplaceAll(r.Seen, "\n", "; ")))
 	}
 }
 
