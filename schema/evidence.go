@@ -169,6 +169,7 @@ type Position struct {
 // RawLine is a line as it was read. It can hold a live bearer authorization.
 type RawLine struct {
 	Position
+	At   int64 // Unix seconds; the latest time that a record in it states, 0 when none does
 	Text string
 }
 

@@ -37,9 +37,28 @@ ENGINE = ReplacingMergeTree
 ORDER BY number
 SETTINGS fsync_after_insert = 1`
 
-// Migrate applies what is missing, in order, and refuses a database whose applied files are not the ones in this program.
+// Migrate applies what is missing, in order, and refuses a database whose applied files are not the ones in this program. Then it makes tables age as [Options].Retention says, which is told as a
+// migration without a number where it changes anything.
 func (s *Store) Migrate(ctx context.Context) (done []Migration, err error) {
-	return s.migrateUpTo(ctx, lastMigration)
+	if done, err = s.migrateUpTo(ctx, lastMigration); err != nil {
+		return done, err
+	}
+	aging, err := s.retain(ctx)
+	if err != nil || len(aging) == 0 {
+		return done, err
+	}
+	a, err := s.applier(ctx)
+	if err != nil {
+		return done, err
+	}
+	defer func() { err = errors.Join(err, a.close(ctx)) }()
+	for _, statement := range aging {
+		if err := a.run(ctx, "0000", statement); err != nil {
+			return done, fmt.Errorf("retention: %s: %w", statement, err)
+		}
+		done = append(done, Migration{Name: statement, Applied: true, statements: []string{statement}})
+	}
+	return done, nil
 }
 
 const lastMigration = ^uint32(0)
@@ -95,6 +114,13 @@ func (s *Store) Plan(ctx context.Context) (sql string, err error) {
 	}
 	if fresh {
 		all = append([]Migration{{statements: []string{ledger}}}, all...)
+	}
+	aging, err := s.retain(ctx)
+	if err != nil {
+		return "", err
+	}
+	if len(aging) > 0 {
+		all = append(all, Migration{Name: "retention", statements: aging})
 	}
 	var b strings.Builder
 	for _, m := range all {

@@ -23,14 +23,16 @@ type Store struct {
 	native *native        // nil for a server that is reached over HTTP
 	engine *engine.Engine // nil for a server
 
-	cluster Cluster
+	cluster   Cluster
+	retention Retention
 }
 
 // Options name the store. DSN is "embedded:DIR", or a clickhouse://, http:// or https:// address with user, password and database.
 type Options struct {
-	DSN     string
-	Cluster Cluster
-	Engine  engine.Options // of the embedded engine; its Dir comes from the DSN
+	DSN       string
+	Cluster   Cluster
+	Retention Retention
+	Engine    engine.Options // of the embedded engine; its Dir comes from the DSN
 }
 
 // ErrDSN is answered for a DSN that names no store.
@@ -55,11 +57,15 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		if err != nil {
 			return nil, errors.Join(err, e.Close(ctx))
 		}
-		s.engine = e
+		s.engine, s.retention = e, o.Retention
 		s.native.options.Compression = ch.CompressionDisabled // on this machine it costs more than it saves
 		return s, nil
 	}
-	return dial(ctx, o.DSN, o.Cluster)
+	s, err := dial(ctx, o.DSN, o.Cluster)
+	if err == nil {
+		s.retention = o.Retention
+	}
+	return s, err
 }
 
 // dial connects to a server, which may be a node of a cluster. What the DSN itself sets stands.
@@ -91,6 +97,8 @@ func connect(ctx context.Context, o *clickhouse.Options) (*Store, error) {
 	}
 	// Our own async writes would be acknowledged before they are durable.
 	o.Settings["async_insert"] = 0
+	// A log can hold records of any time, and so of any number of months.
+	o.Settings["max_partitions_per_insert_block"] = 0
 	if o.Compression == nil {
 		o.Compression = &clickhouse.Compression{Method: clickhouse.CompressionLZ4}
 	}

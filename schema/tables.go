@@ -108,6 +108,7 @@ var (
 
 	RawLines = Table[RawLine]{"raw_lines", append(
 		position(func(r *RawLine) *Position { return &r.Position }),
+		seconds("at", func(r *RawLine) *int64 { return &r.At }),
 		plain("text", func(r *RawLine) *string { return &r.Text }),
 	)}
 

@@ -255,13 +255,21 @@ func cursor(seq, evidence uint64) schema.Cursor {
 	return schema.Cursor{Name: reconcile.CursorName, Seq: seq, Body: string(body)}
 }
 
+// lines are the raw lines of the claims.
+func (r *rows) lines() (lines []schema.RawLine) {
+	for i := range r.sightings {
+		lines = append(lines, schema.RawLine{Position: r.sightings[i].Position, At: r.sightings[i].EventTime / 1000, Text: "{}"})
+	}
+	return lines
+}
+
 func write(t *testing.T, store *schema.Store, r *rows, c schema.Cursor) {
 	t.Helper()
 	ctx := t.Context()
 	for _, err := range []error{
 		schema.Blocks.Insert(ctx, store, r.blocks), schema.Settlements.Insert(ctx, store, r.settlements), schema.Transactions.Insert(ctx, store, r.transactions),
 		schema.Cancellations.Insert(ctx, store, r.cancels), schema.Witnesses.Insert(ctx, store, r.witnesses), schema.Claims.Insert(ctx, store, r.claims),
-		schema.Sightings.Insert(ctx, store, r.sightings), schema.Links.Insert(ctx, store, r.links), schema.Payments.Insert(ctx, store, r.payments),
+		schema.Sightings.Insert(ctx, store, r.sightings), schema.RawLines.Insert(ctx, store, r.lines()), schema.Links.Insert(ctx, store, r.links), schema.Payments.Insert(ctx, store, r.payments),
 		schema.Findings.Insert(ctx, store, r.findings),
 		schema.Rejects.Insert(ctx, store, []schema.Reject{{Position: schema.Position{Source: "settlements.jsonl", File: "settlements.jsonl", Offset: 9, Line: 11}, Reason: "malformed_json", Detail: "no JSON object"}}),
 		schema.Incidents.Insert(ctx, store, []schema.Incident{{Kind: "log_gap", Subject: "settlements.jsonl", Detail: "no record since 2026-11-18 09:46:41", Count: 2, Seq: 1}}),

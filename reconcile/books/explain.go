@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -158,6 +159,7 @@ type story struct {
 	seen          map[schema.Hash][]schema.Sighting
 	deliveries    map[schema.Hash][]schema.Delivery // by request, in the order of source and place
 	rung          map[schema.Hash]schema.Rung       // of claims without a key
+	lines         map[schema.Position]bool          // of records, where the line itself is kept
 	transactions  map[schema.Hash][]schema.Transaction
 	witnesses     []schema.Witness
 	channelEvents []schema.ChannelEvent    // the first that reached a voucher, else the latest of its channel
@@ -171,11 +173,11 @@ type story struct {
 
 func (b *Books) story(ctx context.Context, k schema.Key) (*story, error) {
 	s := &story{
-		books: b, key: k, seen: map[schema.Hash][]schema.Sighting{}, rung: map[schema.Hash]schema.Rung{},
+		books: b, key: k, seen: map[schema.Hash][]schema.Sighting{}, rung: map[schema.Hash]schema.Rung{}, lines: map[schema.Position]bool{},
 		deliveries:   map[schema.Hash][]schema.Delivery{},
 		transactions: map[schema.Hash][]schema.Transaction{}, dead: map[schema.Hash]bool{},
 	}
-	for _, read := range []func(context.Context) error{s.judged, s.resolved, s.onChain, s.claimed, s.sightings, s.served, s.named, s.backing, s.blocks} {
+	for _, read := range []func(context.Context) error{s.judged, s.resolved, s.onChain, s.claimed, s.sightings, s.served, s.kept, s.named, s.backing, s.blocks} {
 		if err := read(ctx); err != nil {
 			return nil, err
 		}
@@ -297,6 +299,24 @@ func (s *story) sightings(ctx context.Context) error {
 	rows, err := schema.Sightings.Select(ctx, s.books.store, "FINAL WHERE claim_id IN "+hashes(ids)+" ORDER BY source, file, offset", nil)
 	for _, r := range rows {
 		s.seen[r.ClaimID] = append(s.seen[r.ClaimID], r)
+	}
+	return err
+}
+
+// kept finds the raw lines that are there still.
+func (s *story) kept(ctx context.Context) error {
+	var where []string
+	for table, ids := range map[string][]schema.Hash{"sightings WHERE claim_id IN ": slices.Collect(maps.Keys(s.seen)), "deliveries WHERE delivery_id IN ": slices.Collect(maps.Keys(s.deliveries))} {
+		if len(ids) > 0 {
+			where = append(where, "(source, file, offset) IN (SELECT source, file, offset FROM "+table+hashes(ids)+")")
+		}
+	}
+	if len(where) == 0 {
+		return nil
+	}
+	rows, err := schema.RawLines.Only("source", "file", "offset", "line").Select(ctx, s.books.store, "WHERE "+strings.Join(where, " OR "), nil)
+	for _, r := range rows {
+		s.lines[r.Position] = true
 	}
 	return err
 }

@@ -283,7 +283,7 @@ func (s *story) claim(c *schema.Claim) event {
 		e.add("states no nonce")
 	}
 	for _, x := range s.seen[c.ID] {
-		e.add("%s", place(x.Position))
+		e.add("%s", s.place(x.Position))
 	}
 	return e
 }
@@ -317,9 +317,17 @@ func (s *story) delivery(seen []schema.Delivery) event {
 		e.add("its payment header states no nonce")
 	}
 	for i := range seen {
-		e.add("%s", place(seen[i].Position))
+		e.add("%s", s.place(seen[i].Position))
 	}
 	return e
+}
+
+// place is where a record stands, and whether its line is gone: retention deletes old ones, and what they said is in the record.
+func (s *story) place(p schema.Position) string {
+	if !s.lines[p] {
+		return place(p) + "; the line itself is not kept any more"
+	}
+	return place(p)
 }
 
 // place names file and line, what tells files of one name apart (a rotation's number, an import), and the log where its name says more than the file's.

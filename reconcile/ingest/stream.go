@@ -203,14 +203,17 @@ func (t *stream) take(b *batch, state *SourceState, p *parsed) {
 		b.rejects = append(b.rejects, schema.Reject{Position: p.at, Reason: reject.Reason, Detail: reject.Detail})
 		return
 	}
-	kept := false
+	kept, latest := false, int64(0)
+	seen := func(ms int64) {
+		kept, latest = true, max(latest, ms)
+		state.seen(ms)
+	}
 	for _, c := range p.records.Claims {
 		if t.tooOld(c.EventTime) {
 			b.skipped++
 			continue
 		}
-		kept = true
-		state.seen(c.EventTime)
+		seen(c.EventTime)
 		b.claims = append(b.claims, c)
 		b.sightings = append(b.sightings, schema.Sighting{
 			ClaimID: c.ID, Facilitator: c.Facilitator, Role: c.Role, Position: p.at, EventTime: c.EventTime,
@@ -221,8 +224,7 @@ func (t *stream) take(b *batch, state *SourceState, p *parsed) {
 			b.skipped++
 			continue
 		}
-		kept = true
-		state.seen(d.EventTime)
+		seen(d.EventTime)
 		d.Position = p.at
 		b.deliveries = append(b.deliveries, d)
 	}
@@ -231,13 +233,16 @@ func (t *stream) take(b *batch, state *SourceState, p *parsed) {
 			b.skipped++
 			continue
 		}
-		kept = true
-		state.seen(g.CreatedAt)
+		seen(g.CreatedAt)
 		g.Position = p.at
 		b.transfers = append(b.transfers, g)
 	}
 	if kept {
-		b.raws = append(b.raws, schema.RawLine{Position: p.at, Text: p.text})
+		line := schema.RawLine{Position: p.at, At: latest / 1000, Text: p.text}
+		if line.At >= schema.FarOff { // no clock of anybody's
+			line.At = 0
+		}
+		b.raws = append(b.raws, line)
 	}
 }
 

@@ -164,7 +164,7 @@ var yearTables = []yearTable{
 		{"block_time", "block_time + 120"},
 		{"endpoint", "'node'"},
 	}},
-	{"raw_lines", true, "WHERE claimed", [][2]string{{"source", "facilitator"}, {"file", "concat(facilitator, '.jsonl')"}, {"offset", "1400 * n"}, {"line", "n + 1"}, {"text", yearLine}}},
+	{"raw_lines", true, "WHERE claimed", [][2]string{{"source", "facilitator"}, {"file", "concat(facilitator, '.jsonl')"}, {"offset", "1400 * n"}, {"line", "n + 1"}, {"at", "claimed_at"}, {"text", yearLine}}},
 	{"claims", true, "WHERE claimed", append(yearKey, [][2]string{
 		{"claim_id", "claim_id"},
 		{"facilitator", "facilitator"},

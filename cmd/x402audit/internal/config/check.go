@@ -56,6 +56,7 @@ func (t *tree) complete(c *Config) {
 	t.thresholds(&c.Auditing.Thresholds)
 	t.secondBy(c)
 	t.close(&c.Close)
+	t.retention(&c.Retention)
 	t.schedule("schedule.reconcile", c.Schedule.Reconcile)
 	t.schedule("schedule.windows", c.Schedule.Windows)
 	t.listen("http.listen", c.HTTP.Listen, "127.0.0.1:9402")

@@ -42,6 +42,7 @@ type Config struct {
 	Rules        Rules         `yaml:"rules"`
 	Auditing     Auditing      `yaml:"audit"`
 	Close        Close         `yaml:"close"`
+	Retention    Retention     `yaml:"retention"`
 	Schedule     Schedule      `yaml:"schedule"`
 	HTTP         HTTP          `yaml:"http"`
 	Grafana      Grafana       `yaml:"grafana"`

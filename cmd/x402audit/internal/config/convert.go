@@ -20,6 +20,7 @@ import (
 // Store is what schema.Open is given.
 func (c *Config) Store() schema.Options {
 	o := schema.Options{DSN: c.ClickHouse.withPassword(c.ClickHouse.DSN), Cluster: schema.Cluster{Name: c.ClickHouse.Cluster}}
+	o.Retention = schema.Retention{RawLines: int(c.Retention.RawLines), Move: int(c.Retention.Move.After), Policy: c.Retention.Move.Policy, Volume: c.Retention.Move.Volume}
 	for _, dsn := range c.ClickHouse.Nodes {
 		o.Cluster.Nodes = append(o.Cluster.Nodes, c.ClickHouse.withPassword(dsn))
 	}
