@@ -44,7 +44,7 @@ func (c *commands) root() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		c.runCommand(), c.demoCommand(), c.ingestCommand(), c.reconcileCommand(), c.rebuildCommand(),
-		c.reportCommand(), c.refundsCommand(), c.invoiceCommand(), c.resolveCommand(), c.explainCommand(), c.exportCommand(), c.verifyCommand(),
+		c.reportCommand(), c.refundsCommand(), c.invoiceCommand(), c.statementCommand(), c.resolveCommand(), c.explainCommand(), c.exportCommand(), c.verifyCommand(),
 		c.dashboardsCommand(), c.rulesCommand(), c.migrateCommand(), c.engineCommand(), c.configCommand(), c.versionCommand(),
 	)
 	return root

@@ -58,10 +58,10 @@ func (a *AsOf) Lines() []string {
 			c.Chain, c.Latest.Number, cell(c.Latest.Time), c.Safe.Number, c.Final.Number, cell(c.Final.Time)))
 	}
 	for _, l := range a.Logs {
-		lines = append(lines, fmt.Sprintf("log %s (%s): records from %s to %s", printable(l.Source), printable(cmp.Or(l.Facilitator, "facilitator unstated")), cell(l.First), cell(l.Last)))
+		lines = append(lines, fmt.Sprintf("log %s (%s): records from %s to %s", Printable(l.Source), Printable(cmp.Or(l.Facilitator, "facilitator unstated")), cell(l.First), cell(l.Last)))
 	}
 	switch {
-	case !a.swept:
+	case !a.swept && len(lines) == 0: // one that was read from a close does not say so
 		return []string{"nothing was reconciled yet"}
 	case len(a.Chains) == 0:
 		lines = append(lines, "no chain was read yet")

@@ -117,8 +117,8 @@ func (b *Books) followed() string {
 	return strings.ReplaceAll(fmt.Sprint(ids), " ", ",")
 }
 
-// printable is a text that others wrote, such as a URL, without what would move a terminal's cursor or reorder its letters.
-func printable(s string) string {
+// Printable is a text that others wrote, such as a URL, without what would move a terminal's cursor or reorder its letters.
+func Printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsGraphic(r) && r != '\u2028' && r != '\u2029' {
 			return r

@@ -304,6 +304,15 @@ func (r *Revenue) add(g *group) {
 	}
 }
 
+// Plus is the revenue of both.
+func (r *Revenue) Plus(o *Revenue) Revenue {
+	return Revenue{
+		Payments: r.Payments + o.Payments, NetUnclear: r.NetUnclear + o.NetUnclear, OrganicPayments: r.OrganicPayments + o.OrganicPayments,
+		Gross: plus(r.Gross, o.Gross), Unlogged: plus(r.Unlogged, o.Unlogged), Open: plus(r.Open, o.Open), Fee: plus(r.Fee, o.Fee), Net: plus(r.Net, o.Net),
+		Refunded: plus(r.Refunded, o.Refunded), Kept: plus(r.Kept, o.Kept), Organic: plus(r.Organic, o.Organic), OrganicNet: plus(r.OrganicNet, o.OrganicNet), Own: plus(r.Own, o.Own),
+	}
+}
+
 // fold counts the resources that a line stands for: the same one can have payments of several verdicts.
 func (l *ResourceLine) fold(resources []uint64, counted map[*ResourceLine]map[uint64]bool) {
 	if len(resources) > 0 && counted[l] == nil {

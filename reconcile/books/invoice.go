@@ -251,7 +251,7 @@ const shownExplaining = 50
 
 func (v *Invoice) table(w io.Writer) error {
 	p := NewTextPage(w)
-	p.Line("facilitator %s, %s to %s", printable(v.Facilitator), cell(v.From), cell(v.To))
+	p.Line("facilitator %s, %s to %s", Printable(v.Facilitator), cell(v.From), cell(v.To))
 	for i, l := range v.AsOf.Lines() {
 		p.Line("%-8s %s", []string{"as of", ""}[min(i, 1)], l)
 	}

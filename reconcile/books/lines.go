@@ -69,3 +69,9 @@ func (b *Books) lines(ctx context.Context, rest string, p map[string]string, eac
 		return errors.Join(upTo(ctx, p.Version.Evidence), each(&l))
 	})
 }
+
+// CurrencyOf is what a line's amounts are of.
+func (b *Books) CurrencyOf(l *Line) (Currency, error) {
+	token, err := schema.ParseAddress(l.Token)
+	return b.currency(l.ChainID, token, l.Decimals), err
+}

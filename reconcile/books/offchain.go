@@ -98,7 +98,7 @@ func (s *story) channelClaimed(x *schema.ChannelEvent) event {
 
 func (s *story) onList(x *schema.GatewayTransfer) event {
 	e := event{at: cmp.Or(x.UpdatedAt, x.CreatedAt), exact: true, order: 1, id: x.Nonce[:]}
-	e.add("the gateway's list has it as %s: %s to %s%s", printable(x.Status), known(s.currency, x.Amount), schema.Hex(x.PayTo[:]), s.owner(x.PayTo))
+	e.add("the gateway's list has it as %s: %s to %s%s", Printable(x.Status), known(s.currency, x.Amount), schema.Hex(x.PayTo[:]), s.owner(x.PayTo))
 	e.add("%s", place(x.Position))
 	return e
 }

@@ -194,6 +194,6 @@ func (r *Report) relayerTable(p *TextPage) {
 	p.Line("Unlisted relayers")
 	for i := range r.Relayers {
 		l := &r.Relayers[i]
-		p.Line("  %s", printable(l.proposal()+" ("+l.money(l.Settled)+")"))
+		p.Line("  %s", Printable(l.proposal()+" ("+l.money(l.Settled)+")"))
 	}
 }

@@ -176,13 +176,7 @@ func (r *Report) topResources() (shown, rest []ResourceLine) {
 		o := others.at(ResourceLine{Currency: l.Currency}, "", l.Currency)
 		n, _ := strconv.Atoi(o.Provenance) // carries the count until the line is named
 		o.Provenance = strconv.Itoa(n + 1)
-		o.Payments += l.Payments
-		o.NetUnclear += l.NetUnclear
-		o.Gross, o.Unlogged, o.Open = plus(o.Gross, l.Gross), plus(o.Unlogged, l.Unlogged), plus(o.Open, l.Open)
-		o.Fee, o.Net = plus(o.Fee, l.Fee), plus(o.Net, l.Net)
-		o.OrganicPayments += l.OrganicPayments
-		o.Organic, o.OrganicNet, o.Own = plus(o.Organic, l.Organic), plus(o.OrganicNet, l.OrganicNet), plus(o.Own, l.Own)
-		o.Refunded, o.Kept = plus(o.Refunded, l.Refunded), plus(o.Kept, l.Kept)
+		o.Revenue = o.Plus(&l.Revenue)
 	}
 	rest = others.sorted(func(x, y *ResourceLine) int { return x.Currency.Compare(y.Currency) })
 	for i := range rest {
@@ -238,7 +232,7 @@ func (p *TextPage) Section(title, note string, columns ...string) {
 func (p *TextPage) Row(cells ...any) {
 	cells = slices.DeleteFunc(cells, func(c any) bool { return c == p.only })
 	for i, c := range cells {
-		cells[i] = printable(fmt.Sprint(c))
+		cells[i] = Printable(fmt.Sprint(c))
 	}
 	p.t.AppendRow(cells)
 	p.rows++

@@ -62,7 +62,7 @@ func (s *story) judgement(p *TextPage) {
 		if !r.Closed {
 			what += ", " + Waiting
 		}
-		field("resolution", "%s: %s", printable(what), printable(r.Note))
+		field("resolution", "%s: %s", Printable(what), Printable(r.Note))
 	} else if len(s.decided) > 0 && s.decided[len(s.decided)-1].As != schema.ResolvedWithdrawn {
 		field("resolution", "none in force: the audit says something else than when it was recorded")
 	}
@@ -89,7 +89,7 @@ func (s *story) judgement(p *TextPage) {
 	if pay.PayTo != (schema.Address{}) {
 		field("payTo", "%s%s", schema.Hex(pay.PayTo[:]), s.owner(pay.PayTo))
 	}
-	field("resource", "%s%s", printable(resourceOf(pay)), in(pay.ResourceProvenance, " (said by: %s)"))
+	field("resource", "%s%s", Printable(resourceOf(pay)), in(pay.ResourceProvenance, " (said by: %s)"))
 	if pay.Delivered != "" {
 		field("delivered", "%s: %s", pay.Delivered, delivered[pay.Delivered])
 	}
@@ -97,7 +97,7 @@ func (s *story) judgement(p *TextPage) {
 	if pay.FacilitatorBy == schema.FacilitatorByLabel {
 		by = " (a label: a list of known signers says so)"
 	}
-	field("facilitator", "%s%s%s", printable(cmp.Or(pay.Facilitator, "unknown")), by, in(cell(address(pay.Settler)), ", settler %s"))
+	field("facilitator", "%s%s%s", Printable(cmp.Or(pay.Facilitator, "unknown")), by, in(cell(address(pay.Settler)), ", settler %s"))
 	if pay.Match != "" {
 		field("tied by", "%s", rungs[pay.Match])
 	}
@@ -408,7 +408,7 @@ func host(endpoint string) string {
 }
 
 func (e *event) add(format string, args ...any) {
-	e.lines = append(e.lines, printable(fmt.Sprintf(format, args...)))
+	e.lines = append(e.lines, Printable(fmt.Sprintf(format, args...)))
 }
 
 func (s *story) remarks(p *TextPage) {
@@ -426,7 +426,7 @@ func (s *story) remarks(p *TextPage) {
 		p.Line("  %s (%s%s)%s", f.Rule, f.Severity, in(f.Detail, ", %s"), atRisk(s.currency, f.AtRisk))
 		for _, l := range []string{catalogue[f.Rule].Meaning, f.Evidence, in(f.Other, "the other: %s"), in(catalogue[f.Rule].WhatToDo, "to do: %s")} {
 			if l != "" {
-				p.Line("    %s", printable(l))
+				p.Line("    %s", Printable(l))
 			}
 		}
 	}
@@ -463,14 +463,14 @@ func (s *story) decisions(p *TextPage) {
 	for i := range s.decided {
 		r := &s.decided[i]
 		p.Line("")
-		p.Line("  %s  %s by %s: %s", time.UnixMilli(r.At).UTC().Format("2006-01-02 15:04:05.000"), r.As, printable(strings.Join(r.Signers, " and ")), printable(r.Note))
+		p.Line("  %s  %s by %s: %s", time.UnixMilli(r.At).UTC().Format("2006-01-02 15:04:05.000"), r.As, Printable(strings.Join(r.Signers, " and ")), Printable(r.Note))
 		if r.Signatures > 1 {
 			p.Line("    takes %d persons, at stake %s", r.Signatures, s.currency.money(r.AtStake))
 		}
 		if r.Transaction != (schema.Hash{}) {
 			p.Line("    %s given back in transaction %s, log %d", s.currency.money(r.Amount), schema.Hex(r.Transaction[:]), r.LogIndex)
 		}
-		p.Line("    the audit said: %s", printable(strings.ReplaceAll(r.Seen, "\n", "; ")))
+		p.Line("    the audit said: %s", Printable(strings.ReplaceAll(r.Seen, "\n", "; ")))
 	}
 }
 
