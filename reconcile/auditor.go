@@ -14,6 +14,7 @@ import (
 
 	"x402audit/reconcile/findings"
 	"x402audit/reconcile/match"
+	"x402audit/reconcile/tally"
 	"x402audit/schema"
 )
 
@@ -23,18 +24,21 @@ type Auditor struct {
 	cfg     match.Config
 	log     *slog.Logger
 	metrics metrics
+	tally   *tally.Tally
 
 	mu       sync.Mutex
 	own      own
 	followed map[string]uint64 // how far the last sweep has followed each writer
 	begins   map[uint64]uint64 // where the coverage of each chain began when it was last looked at
+	unended  bool              // the last sweep has not come to its end (hours.go)
+	lookAnew bool              // nor has the last look over windows, or everything is to be made again
 
-	step func(string) error // of tests: holds a sweep, or ends it, before it writes what it has judged ("rows") and before its cursor ("cursor")
+	step func(string) error // of tests: holds a sweep, or ends it, before it writes what it has judged ("rows", "hours", "marks") and before its cursor ("cursor")
 }
 
 // New makes an auditor; its metrics are registered with reg.
 func New(store *schema.Store, cfg match.Config, log *slog.Logger, reg prometheus.Registerer) *Auditor {
-	return &Auditor{store: store, cfg: cfg, log: log, metrics: newMetrics(reg), own: newOwn()}
+	return &Auditor{store: store, cfg: cfg, log: log, metrics: newMetrics(reg), own: newOwn(), tally: tally.New(store, log), unended: true}
 }
 
 // Summary is what one sweep did.
@@ -69,6 +73,9 @@ func (a *Auditor) Sweep(ctx context.Context) (Summary, error) {
 const atOnce = 50_000
 
 func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
+	if err := a.tally.Fill(ctx); err != nil {
+		return Summary{}, err
+	}
 	var bases []progress
 	var left []schema.Cursor
 	var todo *scope
@@ -96,6 +103,8 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 	if err := a.begin(ctx, bases); err != nil {
 		return s, err
 	}
+	anew := a.unended || a.own.together || len(left) > 0
+	a.unended = true
 
 	// What evidence has touched, and what time alone can change.
 	var quiet map[place]bool
@@ -129,7 +138,7 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 			return s, err
 		}
 		c := j.changes()
-		if err := a.write(ctx, j, c); err != nil {
+		if err := a.write(ctx, j, c, anew); err != nil {
 			return s, err
 		}
 		s.Judged, s.Changed, s.Findings, s.Questions = s.Judged+len(j.cases), s.Changed+len(c.payments), s.Findings+len(j.found), s.Questions+len(j.questions)
@@ -141,7 +150,7 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 	if err := a.end(ctx, asof.Evidence, now, left); err != nil {
 		return s, err
 	}
-	a.followed = writers
+	a.followed, a.unended = writers, false
 	return s, nil
 }
 

@@ -151,6 +151,7 @@ func (b *books) write(batches ...batch) {
 // same compares the books with others, of which one sweep has made them at the end.
 func (b *books) same(once *books) {
 	b.t.Helper()
+	b.counted()
 	payments, findings, links := b.read()
 	wantPayments, wantFindings, wantLinks := once.read()
 	if len(wantPayments) == 0 || len(payments) != len(wantPayments) {

@@ -37,6 +37,7 @@ func (l *loader) byKey(pids []string) {
 		get(l, schema.Claims, &l.claims, "pid IN", pids),
 		get(l, schema.Deliveries, &l.ev.Deliveries, "pid IN", pids),
 		get(l, schema.Payments, &l.known.payments, "pid IN", pids),
+		get(l, schema.PaymentHours, &l.known.hours, "pid IN", pids),
 		get(l, schema.Findings, &l.known.findings, sweepRules+" AND pid IN", pids),
 		get(l, schema.Refunds, &l.known.refunds, "pid IN", pids),
 	)
@@ -166,6 +167,7 @@ func (l *loader) marks() marks {
 // known is what was judged before of the payments in scope, in all versions.
 type known struct {
 	payments []schema.Payment
+	hours    []schema.PaymentHour
 	findings []schema.Finding
 	refunds  []schema.Refund
 	links    []schema.Link

@@ -57,6 +57,9 @@ type own struct {
 	bases  []progress    // what it says; nil before the first sweep
 
 	left time.Duration // a cursor so old is left; one that is in use is written more often
+
+	together bool // others are at work, or have come and gone since the last sweep
+	others   int  // how many others there ever were
 }
 
 func newOwn() own {
@@ -66,18 +69,23 @@ func newOwn() own {
 // bases are the points from which a sweep goes on: the auditor's own, and those of others that have left theirs. In its first sweep an auditor thinks that of all others: what lives
 // moves on, and its cursor with it. To go on from another one's cursor costs judging something twice, and changes nothing. Those that are left come back too, to be emptied.
 func (a *Auditor) bases(ctx context.Context) (points []progress, left []schema.Cursor, err error) {
-	rows, err := schema.Cursors.Select(ctx, a.store, "FINAL WHERE startsWith(name, '"+CursorName+"/') AND body != ''", nil)
+	rows, err := schema.Cursors.Select(ctx, a.store, "FINAL WHERE startsWith(name, '"+CursorName+"/')", nil)
 	if err != nil {
 		return nil, nil, err
 	}
 	o := &a.own
-	points, o.there = o.bases, false
+	points, o.there, o.together = o.bases, false, false
+	others := 0
 	oldest := uint64(time.Now().Add(-o.left).UnixMilli())
 	for _, row := range rows {
 		if row.Name == o.cursor.Name {
-			o.there = row.Seq >= oldest+uint64(o.left.Milliseconds()/2)
+			o.there = row.Body != "" && row.Seq >= oldest+uint64(o.left.Milliseconds()/2)
 			continue
 		}
+		if others++; row.Body == "" {
+			continue
+		}
+		o.together = true
 		if row.Seq < oldest {
 			left = append(left, row)
 		} else if o.bases != nil {
@@ -93,6 +101,7 @@ func (a *Auditor) bases(ctx context.Context) (points []progress, left []schema.C
 			}
 		}
 	}
+	o.together, o.others = o.together || others != o.others, others
 	if len(points) == 0 { // whoever swept has ended well
 		p, err := a.furthest(ctx)
 		return []progress{p}, nil, err

@@ -78,6 +78,10 @@ func (a *Auditor) Rebuild(ctx context.Context, first int) (*Rebuilt, error) {
 	if _, err := a.sweep(ctx); err != nil { // so that what differs is not what is merely new
 		return nil, fmt.Errorf("reconciling before rebuilding: %w", err)
 	}
+	if err := a.tally.Anew(ctx); err != nil {
+		return nil, fmt.Errorf("rebuilding: %w", err)
+	}
+	a.lookAnew = true
 	r, err := a.again(ctx, first, true)
 	if err != nil {
 		return nil, fmt.Errorf("rebuilding: %w", err)
@@ -130,7 +134,7 @@ func (a *Auditor) again(ctx context.Context, first int, write bool) (*Rebuilt, e
 		if !write {
 			return nil
 		}
-		return a.write(ctx, j, c)
+		return a.write(ctx, j, c, true)
 	}
 	if err := a.keyedParts(ctx, part); err != nil {
 		return nil, err
@@ -175,6 +179,8 @@ func (a *Auditor) keyedParts(ctx context.Context, part func(*scope) error) error
 		for n, t := range pidTables {
 			reads[n] = fmt.Sprintf("SELECT pid FROM %s WHERE pid BETWEEN %d AND %d AND pid > 0 AND method != '%s'", t, from, to, schema.MethodClaim)
 		}
+		// What payments_by_hour has and payments has not.
+		reads = append(reads, fmt.Sprintf("SELECT pid FROM payment_hours WHERE pid BETWEEN %d AND %d AND pid NOT IN (SELECT pid FROM payments WHERE pid BETWEEN %[1]d AND %[2]d)", from, to))
 		s := newScope()
 		if err := a.pids(ctx, "SELECT DISTINCT pid FROM ("+strings.Join(reads, " UNION ALL ")+")", s); err != nil {
 			return err

@@ -19,6 +19,9 @@ import (
 // windowsCursor names what the window rules have looked at.
 const windowsCursor = "windows"
 
+// underWay is what it says while rows of inorganic_by_hour are written and their hours are not marked yet.
+const underWay = `"under way"`
+
 // looked is that cursor: an as-of point, and what the rules were told.
 type looked struct {
 	Evidence   uint64
@@ -64,9 +67,12 @@ func (a *Auditor) windows(ctx context.Context) (int, error) {
 		return 0, err
 	}
 	cursors, err := schema.Cursors.Select(ctx, a.store, "FINAL WHERE name = '"+windowsCursor+"'", nil)
-	if err != nil || len(cursors) > 0 && cursors[0].Body == string(body) || len(now.Finals) == 0 {
+	if err != nil || len(cursors) > 0 && cursors[0].Body == string(body) && !a.lookAnew || len(now.Finals) == 0 {
 		return 0, err
 	}
+	// Whether all hours are marked of which something was written is not known of a look that was cut off, nor while others are at work.
+	anew := a.lookAnew || a.own.together || len(cursors) > 0 && cursors[0].Body == underWay
+	a.lookAnew = true
 
 	var found []schema.Finding
 	for _, chain := range slices.Sorted(maps.Keys(now.Finals)) {
@@ -79,7 +85,23 @@ func (a *Auditor) windows(ctx context.Context) (int, error) {
 		}
 	}
 	everything := func(schema.Key) bool { return true }
-	changed := findingRows.replace(known, found, everything, schema.Version{Rules: match.RuleVersion, Evidence: now.Evidence})
+	version := schema.Version{Rules: match.RuleVersion, Evidence: now.Evidence}
+	changed := findingRows.replace(known, found, everything, version)
+	inorganic, marks, err := a.inorganic(ctx, found, version, anew)
+	if err != nil {
+		return 0, err
+	}
+	if len(inorganic) > 0 {
+		if err := schema.Cursors.Insert(ctx, a.store, []schema.Cursor{{Name: windowsCursor, Seq: now.Evidence, Body: underWay}}); err != nil {
+			return 0, err
+		}
+		if err := schema.InorganicByHour.Insert(ctx, a.store, inorganic); err != nil {
+			return 0, err
+		}
+	}
+	if err := a.tally.Mark(ctx, marks); err != nil {
+		return 0, err
+	}
 	if err := schema.Findings.Insert(ctx, a.store, changed); err != nil {
 		return 0, err
 	}
@@ -87,7 +109,11 @@ func (a *Auditor) windows(ctx context.Context) (int, error) {
 	if body, err = json.Marshal(now); err != nil {
 		return 0, err
 	}
-	return len(changed), schema.Cursors.Insert(ctx, a.store, []schema.Cursor{{Name: windowsCursor, Seq: now.Evidence, Body: string(body)}})
+	if err := schema.Cursors.Insert(ctx, a.store, []schema.Cursor{{Name: windowsCursor, Seq: now.Evidence, Body: string(body)}}); err != nil {
+		return 0, err
+	}
+	a.lookAnew = false
+	return len(changed), nil
 }
 
 // window runs one rule over one chain. Its memory is bounded: a long history is grouped and joined by way of the disk.

@@ -42,12 +42,13 @@ func (j *judged) version() schema.Version {
 	return schema.Version{Rules: match.RuleVersion, Evidence: j.asof.Evidence}
 }
 
-// write stores what judging has changed.
-func (a *Auditor) write(ctx context.Context, j *judged, c changes) error {
+// write stores what judging has changed; anew is said in hours.go.
+func (a *Auditor) write(ctx context.Context, j *judged, c changes, anew bool) error {
 	if err := a.before("rows"); err != nil {
 		return err
 	}
 	writes, ctx := errgroup.WithContext(ctx) // all are there before the cursor is, in whatever order
+	writes.Go(func() error { return a.writeHours(ctx, j.hours(&c, anew)) })
 	writes.Go(func() error { return schema.Payments.Insert(ctx, a.store, c.payments) })
 	writes.Go(func() error { return schema.Findings.Insert(ctx, a.store, c.findings) })
 	writes.Go(func() error { return schema.Refunds.Insert(ctx, a.store, c.refunds) })

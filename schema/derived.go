@@ -54,8 +54,16 @@ type Payment struct {
 	Facilitator        string
 	FacilitatorBy      FacilitatorBy
 	Settler            Address // the transaction's sender; zero when unknown
+	Gas                Amount  // what its whole transaction cost its sender, wei; unknown until that was read
 	Delivered          Delivered
+	Served             uint32 // requests for it that a server answered 2xx
 	ErrorClass         ErrorClass
+
+	// What its facilitator says of settling it, by the claim that it is judged by.
+	Said      Outcome // "" without a claim
+	Opened    bool    // some claim left it open
+	ClaimedAt int64   // Unix milliseconds; 0 when the claim states no time
+	ClaimMS   uint32  // how long settling took; 0 when unstated
 
 	Transaction      Hash // zero when nothing settled
 	BlockNumber      uint64

@@ -110,6 +110,14 @@ type Transaction struct {
 	L1Fee       uint256.Int // what an OP-stack rollup charges for its data on L1, wei; 0 elsewhere
 }
 
+// Fee is what the transaction cost its sender, wei.
+func (t *Transaction) Fee() uint256.Int {
+	var fee uint256.Int
+	fee.Mul(uint256.NewInt(t.GasUsed), &t.GasPrice)
+	fee.Add(&fee, &t.L1Fee)
+	return fee
+}
+
 // WitnessKind is the question a witness answers.
 type WitnessKind string
 

@@ -69,6 +69,9 @@ func (k Key) ID() string {
 // PID is sipHash64(payment_id), as ClickHouse computes it; it leads the sorting key of every table that is looked up by payment.
 func (k Key) PID() uint64 { return siphash.Hash(0, 0, []byte(k.ID())) }
 
+// Tail is 64 bits more than PID, sipHash64Keyed((1, 0), payment_id): tables that hold a payment by both need not hold its key.
+func (k Key) Tail() uint64 { return siphash.Hash(1, 0, []byte(k.ID())) }
+
 // Word is the key under which the cancellations of a Permit2 payment are stored: Permit2 keeps nonces by 256 to a word, for all tokens together.
 func (k Key) Word() Key {
 	k.Token, k.Nonce = Address{}, Hash(append([]byte{0}, k.Nonce[:31]...))

@@ -1,5 +1,7 @@
 package schema
 
+import "github.com/holiman/uint256"
+
 // ResolvedAs is what somebody decided about an exception or a finding.
 type ResolvedAs string
 
@@ -30,3 +32,36 @@ type Resolution struct {
 	Seen        string // what the audit said: verdict, amounts and findings
 	RuleVersion uint32
 }
+
+// Restatement is a figure of a closed hour that late evidence has moved.
+type Restatement struct {
+	ChainID     uint64
+	Hour        int64 // Unix seconds
+	Token       Address
+	Decimals    uint8
+	Facilitator string
+	PayTo       Address
+	Resource    string
+	Figure      string // a column of revenue_hours
+	Version     uint64 // of the unit that says so
+	Was, Is     uint256.Int
+	Why         []string // what changed, as book_marks name it
+	FinalTime   int64    // of the chain's final block at the as-of point, Unix seconds
+}
+
+// Restatements are all that were ever made.
+var Restatements = Table[Restatement]{"restatements", []column[Restatement]{
+	plain("chain_id", func(r *Restatement) *uint64 { return &r.ChainID }),
+	seconds("hour", func(r *Restatement) *int64 { return &r.Hour }),
+	plain("token", func(r *Restatement) *Address { return &r.Token }),
+	plain("decimals", func(r *Restatement) *uint8 { return &r.Decimals }),
+	plain("facilitator", func(r *Restatement) *string { return &r.Facilitator }),
+	plain("pay_to", func(r *Restatement) *Address { return &r.PayTo }),
+	plain("resource", func(r *Restatement) *string { return &r.Resource }),
+	plain("figure", func(r *Restatement) *string { return &r.Figure }),
+	plain("version", func(r *Restatement) *uint64 { return &r.Version }),
+	units("was", func(r *Restatement) *uint256.Int { return &r.Was }),
+	units("is", func(r *Restatement) *uint256.Int { return &r.Is }),
+	plain("why", func(r *Restatement) *[]string { return &r.Why }),
+	seconds("final_time", func(r *Restatement) *int64 { return &r.FinalTime }),
+}}

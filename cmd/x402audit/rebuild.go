@@ -18,7 +18,7 @@ func (c *commands) rebuildCommand() *cobra.Command {
 	cmd := c.configured(&cobra.Command{
 		Use:   "rebuild",
 		Short: "Make everything that is derived again from evidence, and say what differs",
-		Long: "Judge every payment again from evidence and replace what is derived: payments, links, findings, refunds and what they are found by.\n" +
+		Long: "Judge every payment again from evidence and replace what is derived: payments, links, findings, refunds, what they are found by, and the books.\n" +
 			"Evidence, resolutions and closes are not touched. It can be stopped anywhere and done again. Workers can run beside it.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -40,10 +40,15 @@ func (c *commands) rebuildCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			counted, err := auditor.Count(ctx)
+			if err != nil {
+				return err
+			}
 			writeRebuilt(c.out, r, fmt.Sprintf("rebuilt %d payments by rule version %d", r.Judged, match.RuleVersion), "changed")
 			if windows > 0 {
 				fmt.Fprintf(c.out, "findings over windows: %d changed\n", windows)
 			}
+			fmt.Fprintf(c.out, "books: %d hours, %d days and %d months counted\n", counted.Hours, counted.Days, counted.Months)
 			return nil
 		},
 	})

@@ -116,6 +116,11 @@ func (j *judge) delivered(c *Case) {
 	case len(c.Deliveries) == 0:
 	case slices.ContainsFunc(c.Deliveries, (*Delivery).Served):
 		p.Delivered = schema.DeliveredServed
+		for _, d := range c.Deliveries {
+			if d.Served() {
+				p.Served++
+			}
+		}
 	case !slices.ContainsFunc(c.Deliveries, func(d *Delivery) bool { return !d.Refused() }):
 		p.Delivered = schema.DeliveredRefused
 	default:

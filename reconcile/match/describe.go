@@ -32,6 +32,7 @@ func (j *judge) describe(c *Case) {
 		p.ClaimTransaction = l.Transaction
 		p.ErrorClass = l.ErrorClass
 		p.Match = j.rung(l)
+		said(c)
 		// Another record may state what the leading one leaves out.
 		for _, x := range c.Claims {
 			if !p.Required.Known {
@@ -82,8 +83,9 @@ func (j *judge) describe(c *Case) {
 		p.Net = Net(s, p.PayTo)
 		p.Fee = p.Gross.Minus(p.Net)
 	}
-	if c.Transaction != nil {
-		p.Settler = c.Transaction.Sender
+	if t := c.Transaction; t != nil {
+		p.Settler = t.Sender
+		p.Gas = schema.Of(t.Fee())
 		switch {
 		case p.Facilitator != "":
 		case j.signers.name[p.Settler] != "":
@@ -91,6 +93,22 @@ func (j *judge) describe(c *Case) {
 		case j.cfg.Labels[p.Settler] != "":
 			p.Facilitator, p.FacilitatorBy = j.cfg.Labels[p.Settler], schema.FacilitatorByLabel
 		}
+	}
+}
+
+// said notes what the facilitator says of settling, for its scorecard: by the claim that the payment is judged by or, where that is a server's record, by the first of the
+// facilitator's own that says the same.
+func said(c *Case) {
+	p, by := &c.Payment, c.Lead
+	for _, x := range c.Claims {
+		p.Opened = p.Opened || x.Outcome == schema.OutcomeOpen
+		if by.Role != schema.RoleFacilitator && x.Role == schema.RoleFacilitator && x.Outcome == c.Lead.Outcome {
+			by = x
+		}
+	}
+	p.Said = by.Outcome
+	if by.Outcome != schema.OutcomeVerify { // that is not about settling
+		p.ClaimedAt, p.ClaimMS = by.EventTime, by.DurationMS
 	}
 }
 

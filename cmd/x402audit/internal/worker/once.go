@@ -71,6 +71,10 @@ func (w *Worker) Once(ctx context.Context) (reconcile.Summary, error) {
 		_, err := w.auditor.Windows(ctx)
 		fault(err)
 	}
+	if ctx.Err() == nil {
+		_, err := w.auditor.Count(ctx)
+		fault(err)
+	}
 	if err := ctx.Err(); err != nil {
 		return all, err
 	}

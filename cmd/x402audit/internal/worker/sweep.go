@@ -63,6 +63,7 @@ func (w *Worker) sweeps(ctx context.Context) error {
 			return err
 		}
 		w.health.swept(err)
+		w.toCount()
 		if err == nil {
 			pauses.Reset()
 			wait = coalesce

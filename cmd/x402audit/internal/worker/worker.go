@@ -36,6 +36,7 @@ type Worker struct {
 	auditor *reconcile.Auditor
 	health  health
 	wake    chan struct{} // holds at most one: new evidence waits for a sweep
+	judged  chan struct{} // holds at most one: what a sweep judged waits to be counted
 }
 
 type chain struct {
@@ -45,7 +46,7 @@ type chain struct {
 
 // New makes a worker. Nothing is read before it runs. Its owner closes it.
 func New(cfg *config.Config, store *schema.Store, log *slog.Logger) (*Worker, error) {
-	w := &Worker{cfg: cfg, store: store, log: log, reg: prometheus.NewRegistry(), wake: make(chan struct{}, 1)}
+	w := &Worker{cfg: cfg, store: store, log: log, reg: prometheus.NewRegistry(), wake: make(chan struct{}, 1), judged: make(chan struct{}, 1)}
 	w.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	for _, c := range cfg.Indexers() {
 		x, err := indexer.New(c, store, log, w.reg)
@@ -107,6 +108,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	group.Go(func() error { return w.ingest.Run(ctx, w.changed) })
 	group.Go(func() error { return w.sweeps(ctx) })
+	group.Go(func() error { return w.counts(ctx) })
 	if grafana, ok := w.cfg.Dashboards(); ok && w.cfg.Schedule.Dashboards != "" {
 		group.Go(func() error { return w.pushes(ctx, grafana) })
 	}
