@@ -146,6 +146,11 @@ var inorganicRows = derived[schema.Inorganic, schema.Inorganic]{
 	func(r *schema.Inorganic) (*schema.Version, *bool) { return &r.Version, &r.Deleted },
 }
 
+// VerifyBooks counts the books again from payments and findings, and says what differs: at most so many lines of each. It writes nothing.
+func (a *Auditor) VerifyBooks(ctx context.Context, most int) (*tally.Verification, error) {
+	return a.tally.Verify(ctx, most)
+}
+
 // inorganic says by the hour which payments the window rules take out of organic revenue: what is to be written so that the table has just those, and the hours that change; anew, all hours of
 // which it ever said something.
 func (a *Auditor) inorganic(ctx context.Context, found []schema.Finding, now schema.Version, anew bool) (changed []schema.Inorganic, marks tally.Marks, err error) {

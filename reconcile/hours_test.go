@@ -18,12 +18,15 @@ func (b *books) counted() {
 	if _, err := b.auditor.Count(b.t.Context()); err != nil {
 		b.t.Fatal(err)
 	}
-	differ, err := b.auditor.tally.Verify(b.t.Context(), 5)
+	v, err := b.auditor.VerifyBooks(b.t.Context(), 5)
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	for _, d := range differ {
+	for _, d := range v.Differences {
 		b.t.Error(d)
+	}
+	if v.Waiting > 0 {
+		b.t.Errorf("%d hours wait to be counted", v.Waiting)
 	}
 }
 

@@ -24,22 +24,31 @@ const (
 func (c *commands) verifyCommand() *cobra.Command {
 	var only string
 	var from, to uint64
+	var books bool
 	cmd := c.configured(&cobra.Command{
 		Use:   "verify",
 		Short: "Prove finalized blocks again from the node alone, and compare the store with them",
 		Long: "Prove finalized blocks again from the node alone, and compare the store's settlements, cancellations and kept transfers with what they hold.\n" +
 			"A block is proved when its header hashes to its hash and names the block before it, and its receipts make the header's receipts root, or its\n" +
 			"bloom speaks for no followed event. Nothing is written.\n\n" +
-			"Exit status: 0 everything is proved and equal; 1 the store differs; 3 something could not be proved, and nothing else differs;\n" +
+			"With --books no node is asked: every book is counted again from payments, and every payment judged again from evidence; balances are shown\n" +
+			"where they do not tie out with the transfers between.\n\n" +
+			"Exit status: 0 everything is proved and equal; 1 the store or a book differs; 3 something could not be proved, and nothing else differs;\n" +
 			"2 the command line or the configuration is wrong.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			ctx := cmd.Context()
+			if books && (only != "" || cmd.Flags().Changed("from") || cmd.Flags().Changed("to")) {
+				return usageError{errors.New("--books is about everything in the store: it takes no --chain, --from or --to")}
+			}
 			o, err := c.open(ctx)
 			if err != nil {
 				return err
 			}
 			defer o.close(ctx, &err)
+			if books {
+				return c.verifyBooks(ctx, o)
+			}
 			chains, err := chosen(o.cfg, only)
 			if err != nil {
 				return err
@@ -66,6 +75,7 @@ func (c *commands) verifyCommand() *cobra.Command {
 		},
 	})
 	f := cmd.Flags()
+	f.BoolVar(&books, "books", false, "count the books and judge the payments again instead, and compare")
 	f.StringVar(&only, "chain", "", "`NAME` of the chain; every chain when not given")
 	f.Uint64Var(&from, "from", 0, "first `BLOCK`; the first that is stored when not given")
 	f.Uint64Var(&to, "to", 0, "last `BLOCK`, inclusive; the final one when not given")

@@ -18,21 +18,38 @@ type Difference struct {
 
 func (d Difference) String() string { return d.Book + " " + d.Line + ": " + d.What }
 
-// Verify counts all books again from payments and findings, and says what differs; at most so many of each book. It shares no statement with what fills the books, and reads them as others do, by
+// Verification is what verifying the books has found.
+type Verification struct {
+	Waiting     int // hours that are marked and not counted yet
+	Differences []Difference
+}
+
+// Verify counts all books again from payments and findings, and says what differs; at most so many of each book. It writes nothing, shares no statement with what fills the books, and reads them as others do, by
 // their views.
-func (t *Tally) Verify(ctx context.Context, most int) (differ []Difference, err error) {
+func (t *Tally) Verify(ctx context.Context, most int) (*Verification, error) {
 	s, err := t.readState(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("reading the books: %w", err)
 	}
+	v := &Verification{}
 	for _, c := range comparisons(s) {
 		found, err := t.compare(ctx, c, most)
+		if len(found) > 0 && err == nil { // sweeps and counts may go on meanwhile: what stays different differs
+			var again []Difference
+			again, err = t.compare(ctx, c, most)
+			found = slices.DeleteFunc(found, func(d Difference) bool { return !slices.Contains(again, d) })
+		}
 		if err != nil {
 			return nil, fmt.Errorf("verifying %s: %w", c.book, err)
 		}
-		differ = append(differ, found...)
+		v.Differences = append(v.Differences, found...)
 	}
-	return differ, nil
+	dirty, err := t.dirtyHours(ctx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("reading what is to be counted: %w", err)
+	}
+	v.Waiting = len(dirty)
+	return v, nil
 }
 
 // comparison is a book beside its recomputation: two statements with the same columns, of which the first tell lines apart. The last one is a state of payers.
