@@ -185,7 +185,7 @@ func TestRestatements(t *testing.T) {
 	b.counted()
 	b.restated(first, b.figures())
 	block.Canonical, block.Version = false, block.Version+1
-	step("amount", batch{writer: "chain:8453", blocks: []schema.Block{block}, touched: touch})
+	step("verdict", batch{writer: "chain:8453", blocks: []schema.Block{block}, touched: touch})
 	if n := len(b.query("SELECT toString(tuple(*)), '' FROM restatements FINAL")); n == 0 {
 		t.Error("nothing was restated")
 	}
