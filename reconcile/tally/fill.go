@@ -59,8 +59,8 @@ func (t *Tally) fill(ctx context.Context) error {
 		}
 		payments := "SELECT *, payment_id, " + hourOf + " AS hour, " + tailOf + " AS tail FROM payments FINAL WHERE " + within
 		for _, insert := range []string{
-			"INSERT INTO payment_hours (pid, chain_id, tail, hour, version) SELECT pid, chain_id, tail, hour, version - 1 FROM (" + payments + ")",
-			"INSERT INTO payments_by_hour (chain_id, hour, pid, tail, " + strings.Join(hourlyColumns, ", ") + ", version) SELECT chain_id, hour, pid, tail, " + strings.Join(copied, ", ") + ", version - 1 FROM (" + payments + ")",
+			"INSERT INTO payment_hours (pid, chain_id, tail, hour, version) SELECT pid, chain_id, tail, hour, version - (version > 0) FROM (" + payments + ")",
+			"INSERT INTO payments_by_hour (chain_id, hour, pid, tail, " + strings.Join(hourlyColumns, ", ") + ", version) SELECT chain_id, hour, pid, tail, " + strings.Join(copied, ", ") + ", version - (version > 0) FROM (" + payments + ")",
 		} {
 			if err := t.store.Conn().Exec(ctx, insert); err != nil {
 				return err
