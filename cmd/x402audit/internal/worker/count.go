@@ -11,8 +11,8 @@ import (
 // to be counted across any end (package tally).
 const (
 	countEvery = time.Second
-	restFor    = 2            // times what counting took
-	lookEvery  = time.Minute  // for what another worker left uncounted
+	restFor    = 2           // times what counting took
+	lookEvery  = time.Minute // for what another worker left uncounted
 )
 
 // counts counts until ctx ends. What fails is counted the next time.
