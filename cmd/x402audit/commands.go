@@ -45,6 +45,7 @@ func (c *commands) root() *cobra.Command {
 	root.AddCommand(
 		c.runCommand(), c.demoCommand(), c.ingestCommand(), c.reconcileCommand(), c.rebuildCommand(),
 		c.reportCommand(), c.refundsCommand(), c.invoiceCommand(), c.statementCommand(), c.resolveCommand(), c.explainCommand(), c.exportCommand(), c.verifyCommand(),
+		c.closeCommand(), c.reopenCommand(), c.closesCommand(), c.proveCommand(),
 		c.dashboardsCommand(), c.rulesCommand(), c.migrateCommand(), c.engineCommand(), c.configCommand(), c.versionCommand(),
 	)
 	return root

@@ -24,7 +24,7 @@ const (
 func (c *commands) verifyCommand() *cobra.Command {
 	var only string
 	var from, to uint64
-	var books bool
+	var books, closes bool
 	cmd := c.configured(&cobra.Command{
 		Use:   "verify",
 		Short: "Prove finalized blocks again from the node alone, and compare the store with them",
@@ -33,13 +33,18 @@ func (c *commands) verifyCommand() *cobra.Command {
 			"bloom speaks for no followed event. Nothing is written.\n\n" +
 			"With --books no node is asked: every book is counted again from payments, and every payment judged again from evidence; balances are shown\n" +
 			"where they do not tie out with the transfers between.\n\n" +
-			"Exit status: 0 everything is proved and equal; 1 the store or a book differs; 3 something could not be proved, and nothing else differs;\n" +
+			"With --closes no node is asked either: every close is recomputed from its stored lines, from balances and coverage, and the chain of their hashes followed. Payments\n" +
+			"that changed since they were closed are no difference: they are listed, and the next close posts them.\n\n" +
+			"Exit status: 0 everything is proved and equal; 1 the store, a book or a close differs; 3 something could not be proved, and nothing else differs;\n" +
 			"2 the command line or the configuration is wrong.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			ctx := cmd.Context()
 			if books && (only != "" || cmd.Flags().Changed("from") || cmd.Flags().Changed("to")) {
 				return usageError{errors.New("--books is about everything in the store: it takes no --chain, --from or --to")}
+			}
+			if closes {
+				return c.verifyCloses(ctx)
 			}
 			o, err := c.open(ctx)
 			if err != nil {
@@ -79,6 +84,10 @@ func (c *commands) verifyCommand() *cobra.Command {
 	f.StringVar(&only, "chain", "", "`NAME` of the chain; every chain when not given")
 	f.Uint64Var(&from, "from", 0, "first `BLOCK`; the first that is stored when not given")
 	f.Uint64Var(&to, "to", 0, "last `BLOCK`, inclusive; the final one when not given")
+	f.BoolVar(&closes, "closes", false, "recompute every close from what it stands on instead, and say what changed since")
+	for _, other := range []string{"books", "chain", "from", "to"} {
+		cmd.MarkFlagsMutuallyExclusive("closes", other)
+	}
 	return cmd
 }
 

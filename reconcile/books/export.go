@@ -92,7 +92,8 @@ func exportOf(p *schema.Payment) Line {
 		FacilitatorBy: orNull(p.FacilitatorBy),
 	}
 	if p.Settled() {
-		e.Transaction, e.BlockNumber, e.LogIndex, e.SettledAt = hash(p.Transaction), &p.BlockNumber, &p.LogIndex, seconds(p.SettledAt)
+		number, index := p.BlockNumber, p.LogIndex // the line may outlive the row, which is reused
+		e.Transaction, e.BlockNumber, e.LogIndex, e.SettledAt = hash(p.Transaction), &number, &index, seconds(p.SettledAt)
 	}
 	return e
 }

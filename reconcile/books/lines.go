@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/ClickHouse/clickhouse-go/v2"
+
 	"x402audit/reconcile/match"
 	"x402audit/schema"
 )
@@ -44,7 +46,17 @@ func (b *Books) Lines(ctx context.Context, period Period, whose Payees, begin fu
 	})
 }
 
-// lines are payments with what rules over windows found and people decided. The line is reused from call to call.
+// LinesWhere is Lines of payments of which a condition on the table's columns holds. What begin reads may be of the same sweep alone.
+func (b *Books) LinesWhere(ctx context.Context, where string, p clickhouse.Parameters, begin func(context.Context, *AsOf) error, each func(*Line) error) (*AsOf, error) {
+	return b.between(ctx, func(ctx context.Context) error {
+		if err := begin(ctx, asOfThis(ctx)); err != nil {
+			return err
+		}
+		return b.lines(ctx, "FINAL WHERE "+where+" ORDER BY payment_id", p, each)
+	})
+}
+
+// lines are payments with what rules over windows found and people decided.
 func (b *Books) lines(ctx context.Context, rest string, p map[string]string, each func(*Line) error) error {
 	remarks, err := b.windowFindings(ctx)
 	if err != nil {

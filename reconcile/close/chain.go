@@ -216,6 +216,7 @@ func (d *Desk) EachAdjustment(ctx context.Context, m *Manifest, f func(*Adjustme
 		if err := json.Unmarshal(line, &a); err != nil {
 			return fmt.Errorf("reading an adjustment of close %s/%d: %w", m.Merchant, m.Number, err)
 		}
+		d.books.Name(&a.Currency)
 		return f(&a)
 	})
 }

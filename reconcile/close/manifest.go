@@ -61,7 +61,7 @@ type TieOut struct {
 	PayTo string `json:"pay_to"`
 	books.Currency
 	Opening    *Balance      `json:"opening"` // null where none is recorded
-	In         schema.Amount `json:"in"`
+	In         schema.Amount `json:"in"`      // this and out are null where the difference is
 	Out        schema.Amount `json:"out"`
 	Transfers  uint64        `json:"transfers"`
 	Closing    *Balance      `json:"closing"`
@@ -95,17 +95,24 @@ type Blocks struct {
 	ChainID   uint64     `json:"chain_id"`
 	From      uint64     `json:"from_block"`
 	To        uint64     `json:"to_block"`
-	Level     schema.How `json:"level"`     // as strongly as configured
-	Read      []Range    `json:"read"`      // all that is known of them, whatever the level
-	Uncovered []Range    `json:"uncovered"` // blocks that are not known as strongly as the level
+	ToHash    *string    `json:"to_hash"`   // null where that block is not stored
+	Level     schema.How `json:"level"`     // how strongly they must be known
+	Read      []Range    `json:"read"`      // known as strongly as that
+	Uncovered []Range    `json:"uncovered"` // not
+	Known     []Known    `json:"known"`     // how many are known how strongly; each strength has all that are known more strongly
 }
 
 // Range is a range of blocks.
 type Range struct {
-	How  schema.How `json:"how,omitempty"`
-	From uint64     `json:"from_block"`
-	To   uint64     `json:"to_block"`
-	Hash *string    `json:"to_hash"` // of the last; null where it was not read, or the range goes on behind the period
+	From uint64  `json:"from_block"`
+	To   uint64  `json:"to_block"`
+	Hash *string `json:"to_hash"` // of the last; null where it was not read, or the range goes on behind the period
+}
+
+// Known counts blocks.
+type Known struct {
+	How    schema.How `json:"how"`
+	Blocks uint64     `json:"blocks"`
 }
 
 // Carried is what keeps a period from being closed, and was carried forward.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/robfig/cron/v3"
 
+	"x402audit/reconcile/close"
 	"x402audit/reconcile/formats"
 	"x402audit/reconcile/match"
 	"x402audit/schema"
@@ -239,6 +240,9 @@ func (t *tree) merchants(merchants []Merchant) {
 			if _, err := match.ParseRoute(r); err != nil {
 				t.wrong(fmt.Sprintf("%s.routes[%d]", path, j), "%v", err)
 			}
+		}
+		if m.Name == close.Unnamed || m.Name == close.Others {
+			t.wrong(path+".name", "%s is what closes call those that have no name; choose another", m.Name)
 		}
 		for j, a := range m.Addresses {
 			if was, ok := owner[a]; ok {
