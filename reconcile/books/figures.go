@@ -365,12 +365,6 @@ func (f *Figures) Name(b *Books) {
 	}
 }
 
-// CurrencyOf is what the amounts of a line are of.
-func (b *Books) CurrencyOf(l *Line) (Currency, error) {
-	k, err := schema.ParseKey(l.PaymentID)
-	return b.currency(k.ChainID, k.Token, l.Decimals), err
-}
-
 // Currency is a followed token.
 func (b *Books) Currency(chainID uint64, token schema.Address) Currency {
 	return b.currency(chainID, token, 0)
