@@ -35,7 +35,7 @@ func (x *Indexer) converge(ctx context.Context) (more bool, err error) {
 	if err := x.agree(ctx, h); err != nil {
 		return false, err
 	}
-	if err := x.finalize(h); err != nil {
+	if err := x.finalize(ctx, h); err != nil {
 		return false, err
 	}
 	if x.at.next() <= uint64(h.final.Number) {
@@ -173,7 +173,7 @@ func (x *Indexer) retract(ctx context.Context, keep int, replacing schema.Hash, 
 
 // finalize moves blocks that are finalized by now out of the window. The window's tip is known to be on the chain. Where the
 // head is followed and brings a new block anyway, they move now and then: each move is coverage to write, and a look at the payments that wait for it.
-func (x *Indexer) finalize(h heads) error {
+func (x *Indexer) finalize(ctx context.Context, h heads) error {
 	p, final := &x.at, h.final.ref()
 	if p.final.Hash == (schema.Hash{}) && final.Number < p.from {
 		p.finalBelow = final
@@ -186,8 +186,7 @@ func (x *Indexer) finalize(h heads) error {
 		return nil
 	}
 	if final.Number >= p.next() {
-		p.settle(len(p.window))
-		return nil
+		return x.leave(ctx, len(p.window), h)
 	}
 	i := final.Number - p.window[0].Number
 	if p.window[i].Hash != final.Hash {
@@ -197,6 +196,14 @@ func (x *Indexer) finalize(h heads) error {
 		return nil
 	}
 	x.finalized = time.Now()
-	p.settle(int(i) + 1)
+	return x.leave(ctx, int(i)+1, h)
+}
+
+// leave moves the first n blocks out of the window, which are final.
+func (x *Indexer) leave(ctx context.Context, n int, h heads) error {
+	if err := x.confirm(ctx, x.at.window[:n], h.safe.ref()); err != nil {
+		return err
+	}
+	x.at.settle(n)
 	return nil
 }

@@ -8,6 +8,8 @@
 // Transfer that belongs to it, and in permit2.go, where the event of a Permit2 proxy does: whose permit was spent stands in the transaction's
 // calldata alone, which is read with its receipt.
 //
+// Of several processes on one store one at a time holds a chain, and does all of this; the others stand by (alone.go).
+//
 // One write (evidence.go) stores evidence, then blocks as canonical, then coverage and the as-of point, then touched, then the cursor. place.go
 // finds the place again after a crash between any two of those. blocks holds, at or below the finalized block, blocks with followed logs, range
 // ends and blocks of receipts that were asked for, and every block above it.

@@ -236,7 +236,7 @@ func groupBy(logs []chainLog, key func(*chainLog) schema.Hash) [][]chainLog {
 
 // write makes evidence durable, then the place that x.at has come to. The order is the rule, and what has none is written side by side, because each insert is
 // waited for: evidence and its blocks (those beyond the as-of point count for nothing after a crash); then what vouches for evidence, witnesses and coverage; then the as-of
-// point, which claims only what is stored, and touched; then the cursor, which vouches for all of it. Readers are woken before that: what the cursor does not know of is named
+// point, which claims only what is stored, and touched; then, by whoever holds the chain still, the cursor, which vouches for all of it. Readers are woken before that: what the cursor does not know of is named
 // in touched again. When anything fails, the place is read from the store again.
 func (x *Indexer) write(ctx context.Context, e *evidence, safe schema.BlockRef) (err error) {
 	defer func() {
@@ -299,6 +299,10 @@ func (x *Indexer) write(ctx context.Context, e *evidence, safe schema.BlockRef) 
 	}
 	if moved || len(early)+len(late)+len(e.touches)+len(e.incidents) > 0 {
 		x.changed()
+	}
+	// Who has lost the chain meanwhile has announced this under numbers that another's may have overtaken, and leaves it to that other to read and announce it.
+	if err := x.store.Holds(ctx, x.writer(), x.claim); err != nil {
+		return err
 	}
 	if err := x.writeCursor(ctx); err != nil {
 		return err

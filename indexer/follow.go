@@ -15,9 +15,10 @@ const (
 	finalEvery  = time.Second      // how often the final block moves, where each new block of the head brings one
 	askEvery    = time.Second      // how often open questions are looked for; a subscription is not waited for longer, for it can stall
 	resubscribe = 15 * time.Second // how long polling does before a subscription is tried again
+	standBy     = time.Second      // how often a chain that another process follows is asked for
 )
 
-// Run follows the head until ctx ends, and answers questions on the way. Where the endpoint speaks WebSocket, new heads wake it;
+// Run follows the head until ctx ends, and answers questions on the way. While another process follows the chain it stands by. Where the endpoint speaks WebSocket, new heads wake it;
 // elsewhere, and when the subscription fails, it polls. changed is called after each durable write; it must not block and
 // must not call the indexer.
 //
@@ -42,9 +43,15 @@ func (x *Indexer) Run(ctx context.Context, changed func()) error {
 	for {
 		looked := time.Now()
 		err := x.step(ctx, &answered)
+		var held *schema.HeldError
 		switch {
 		case ctx.Err() != nil:
 			return nil
+		case errors.As(err, &held):
+			_ = x.standBy(err)
+			if sleep(ctx, standBy) != nil {
+				return nil
+			}
 		case err == nil:
 			x.metrics.failing.Set(0)
 			pauses.Reset()
@@ -80,6 +87,9 @@ func (x *Indexer) permanent(err error) bool {
 func (x *Indexer) step(ctx context.Context, answered *time.Time) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	if err := x.alone(ctx, x.store.Hold); err != nil {
+		return err
+	}
 	for more := true; more; {
 		var err error
 		if more, err = x.converge(ctx); err != nil {

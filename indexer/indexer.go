@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -68,7 +69,7 @@ var ErrFork = errors.New("the chain forked below its finalized block")
 // ErrConfig is answered when the configuration contradicts itself or what is stored.
 var ErrConfig = errors.New("configuration")
 
-// Indexer follows one chain into one store. It is the only writer of its chain's evidence there.
+// Indexer follows one chain into one store. It is the only writer of its chain's evidence there: of several processes one holds the chain, and the others stand by (alone.go).
 type Indexer struct {
 	cfg     Config
 	tokens  []schema.Address
@@ -82,6 +83,7 @@ type Indexer struct {
 
 	mu         sync.Mutex // one of CatchUp, Run's step and Answer at a time
 	at         place
+	claim      uint64        // by which this process holds the chain
 	loaded     bool          // at says what the store says
 	finalEvery time.Duration // at least, between moves of the final block where the head is followed
 	finalized  time.Time     // when it moved
@@ -96,6 +98,8 @@ type Indexer struct {
 	checkpoints checkpoints
 
 	changed func()
+
+	standsBy atomic.Bool // another process follows the chain
 
 	disputing sync.Mutex // ranges are compared side by side
 	disputes  map[*endpoint]dispute
@@ -156,12 +160,15 @@ func (x *Indexer) Close() {
 const maxFailures = 8
 
 // CatchUp reads up to the head as it is when called, and returns. Answers that contradict themselves are asked again for
-// a while; what cannot be read is an error and never skipped.
+// a while; what cannot be read is an error and never skipped. A chain that another process follows is left to it, which is told and no error.
 func (x *Indexer) CatchUp(ctx context.Context) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if err := x.rpc.open(ctx); err != nil {
 		return err
+	}
+	if err := x.alone(ctx, x.store.Await); err != nil {
+		return x.standBy(err)
 	}
 	pauses := x.pauses()
 	for failures := 0; ; {
@@ -173,6 +180,10 @@ func (x *Indexer) CatchUp(ctx context.Context) error {
 				pauses.Reset()
 			}
 			failures++
+			var held *schema.HeldError
+			if errors.As(err, &held) {
+				return x.standBy(err)
+			}
 			if !errors.Is(err, errRefused) && !errors.Is(err, errTooSlow) || failures == maxFailures {
 				x.metrics.failing.Set(1)
 				return err

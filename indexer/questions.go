@@ -46,13 +46,16 @@ func (x *Indexer) Answer(ctx context.Context) (answered int, err error) {
 	if err := x.rpc.open(ctx); err != nil {
 		return 0, err
 	}
+	if err := x.alone(ctx, x.store.Hold); err != nil {
+		return 0, x.standBy(err)
+	}
 	if !x.loaded {
 		if err := x.load(ctx); err != nil {
 			return 0, err
 		}
 	}
 	if answered, err = x.answer(ctx); err != nil {
-		return answered, err
+		return answered, x.standBy(err)
 	}
 	x.balances(ctx, true)
 	return answered, ctx.Err()

@@ -24,7 +24,13 @@ func TestMain(m *testing.M) { enginetest.Main(m) }
 
 func openStore(t testing.TB) *schema.Store {
 	t.Helper()
-	store, err := schema.Open(t.Context(), schema.Options{DSN: enginetest.DSN(t)})
+	return openDSN(t, enginetest.DSN(t))
+}
+
+// openDSN opens a database as a process of its own does.
+func openDSN(t testing.TB, dsn string) *schema.Store {
+	t.Helper()
+	store, err := schema.Open(t.Context(), schema.Options{DSN: dsn})
 	if err != nil {
 		t.Fatal(err)
 	}

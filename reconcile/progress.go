@@ -55,6 +55,7 @@ type own struct {
 	cursor schema.Cursor // as it was written last
 	there  bool          // it stands in the table: others empty one that seems to be left
 	bases  []progress    // what it says; nil before the first sweep
+	whole  bool          // nothing was written since that it does not vouch for
 
 	left time.Duration // a cursor so old is left; one that is in use is written more often
 
@@ -123,6 +124,7 @@ func lowest(points []progress) map[string]uint64 {
 
 // begin stores the points from which this auditor goes on, before it writes the first row: whoever finds it ended goes on from there.
 func (a *Auditor) begin(ctx context.Context, points []progress) error {
+	a.own.whole = false
 	if a.own.there && len(points) == len(a.own.bases) { // points are only ever added to those that it says
 		return nil
 	}
@@ -139,7 +141,9 @@ func (a *Auditor) end(ctx context.Context, evidence uint64, p progress, left []s
 	for _, c := range left {
 		others = append(others, schema.Cursor{Name: c.Name, Seq: c.Seq}) // one that has moved meanwhile has a higher number
 	}
-	return a.setOwn(ctx, []progress{p}, others)
+	err = a.setOwn(ctx, []progress{p}, others)
+	a.own.whole = err == nil
+	return err
 }
 
 func (a *Auditor) setOwn(ctx context.Context, points []progress, others []schema.Cursor) error {
@@ -157,13 +161,13 @@ func (a *Auditor) setOwn(ctx context.Context, points []progress, others []schema
 	return nil
 }
 
-// Close takes back the auditor's cursor, so that nobody has to go on from it. Where another auditor was the last to sweep, it stays: this one may have written something that it does not
-// know of and would have found later.
+// Close takes back the auditor's cursor, so that nobody has to go on from it. It stays where the last sweep has not ended whole, and where another auditor was the last to sweep: this one
+// may have written something that the other does not know of, and would have found later.
 func (a *Auditor) Close(ctx context.Context) error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	o := &a.own
-	if len(o.bases) != 1 {
+	if len(o.bases) != 1 || !o.whole {
 		return nil
 	}
 	last, err := a.furthest(ctx)

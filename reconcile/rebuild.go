@@ -82,6 +82,7 @@ func (a *Auditor) Rebuild(ctx context.Context, first int) (*Rebuilt, error) {
 		return nil, fmt.Errorf("rebuilding: %w", err)
 	}
 	a.lookAnew = true
+	a.own.whole = false
 	r, err := a.again(ctx, first, true)
 	if err != nil {
 		return nil, fmt.Errorf("rebuilding: %w", err)
@@ -89,6 +90,7 @@ func (a *Auditor) Rebuild(ctx context.Context, first int) (*Rebuilt, error) {
 	if _, err := a.sweep(ctx); err != nil {
 		return nil, fmt.Errorf("reconciling after rebuilding: %w", err)
 	}
+	a.own.whole = true // also when that sweep found nothing new
 	return r, nil
 }
 

@@ -157,3 +157,62 @@ func TestTakenUp(t *testing.T) {
 		t.Errorf("taken up once, and %d payments are judged again", s.Judged)
 	}
 }
+
+// An auditor that ends after a whole sweep leaves nothing to go on from; one that ends within a sweep, or before another one's last, leaves its cursor.
+func TestLeaves(t *testing.T) {
+	b := newBooks(t)
+	batches := history(rand.New(rand.NewPCG(4, 402)))
+	left := func() (n uint64) {
+		t.Helper()
+		if err := b.store.Conn().QueryRow(t.Context(), "SELECT count() FROM cursors FINAL WHERE startsWith(name, 'auditor/') AND body != ''").Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	closes := func(r *runner, want uint64) {
+		t.Helper()
+		if err := r.auditor.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n := left(); n != want {
+			t.Errorf("%d cursors are left, want %d", n, want)
+		}
+	}
+	sweep := func(r *runner) int {
+		t.Helper()
+		r.auditor.step = nil
+		s, err := r.auditor.Sweep(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Judged
+	}
+	half := len(batches) / 2
+	b.write(batches[:half]...)
+	first := newRunner(b)
+	if sweep(first) == 0 {
+		t.Error("nothing was judged")
+	}
+	closes(first, 0)
+	second := newRunner(b)
+	if n := sweep(second); n != 0 {
+		t.Errorf("%d payments are judged again", n)
+	}
+	closes(second, 0)
+
+	b.write(batches[half:]...)
+	killed := newRunner(b)
+	if err := killed.begin(sweeps); err != nil {
+		t.Fatal(err)
+	}
+	if err := killed.goOn(errKilled); !errors.Is(err, errKilled) {
+		t.Fatalf("killed, it answered %v", err)
+	}
+	closes(killed, 1)
+	earlier, last := newRunner(b), newRunner(b)
+	sweep(earlier)
+	b.write(batches[0])
+	sweep(last)
+	closes(earlier, 3) // the others' may be in use
+	closes(last, 2)
+}

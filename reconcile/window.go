@@ -32,11 +32,11 @@ type looked struct {
 }
 
 // Windows runs the window rules over final evidence, as the last sweep left it, and replaces their findings whole. It answers how many changed. When nothing that they rest
-// on has moved since the last time it does nothing.
+// on has moved since the last time it does nothing. Of several processes one at a time does this: of two at once, the one that began earlier would take back what the other has found since.
 func (a *Auditor) Windows(ctx context.Context) (changed int, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if changed, err = a.windows(ctx); err != nil {
+	if err = a.store.Alone(ctx, windowsCursor, func() error { changed, err = a.windows(ctx); return err }); err != nil {
 		return changed, fmt.Errorf("looking over windows: %w", err)
 	}
 	if changed > 0 {

@@ -67,6 +67,7 @@ var shards = map[string]string{
 	"cursors":           "cityHash64(name)",
 	"touched":           "cityHash64(writer)",
 	"incidents":         "cityHash64(kind, subject)",
+	"holds":             "cityHash64(name)",
 	"schema_migrations": "number",
 }
 

@@ -4,7 +4,7 @@
 // cancellations, transfers, transactions, witnesses, balances from the chain; raw_lines, claims, sightings, deliveries and rejects from logs; asof says how far
 // the chain was seen. Evidence is never changed and its keys make a repeated write no second row. Derived tables (links, payments,
 // findings) are a pure function of evidence and one as-of point; they are replaced whole and can be dropped and made again.
-// Operation tables (cursors, coverage, touched, questions, reorgs, incidents) say how far everybody has come; touched names the keys
+// Operation tables (cursors, coverage, touched, questions, reorgs, incidents, holds) say how far everybody has come; touched names the keys
 // that new evidence concerns and is written after that evidence, so a reader that follows it misses nothing.
 //
 // Books are what people read all day; the names are API and each column has a comment in the database:

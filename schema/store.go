@@ -25,6 +25,7 @@ type Store struct {
 
 	cluster   Cluster
 	retention Retention
+	holder    holder
 }
 
 // Options name the store. DSN is "embedded:DIR", or a clickhouse://, http:// or https:// address with user, password and database.
@@ -111,7 +112,7 @@ func connect(ctx context.Context, o *clickhouse.Options) (*Store, error) {
 	if err := conn.Ping(ctx); err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
-	return &Store{conn: conn, native: newNative(o)}, nil
+	return &Store{conn: conn, native: newNative(o), holder: holder{renewEvery: renewEvery, goneAfter: goneAfter}}, nil
 }
 
 // Conn is the connection, for queries that are no typed read of one table.
@@ -120,8 +121,9 @@ func (s *Store) Conn() driver.Conn { return s.conn }
 // Engine is the embedded engine, nil for a server.
 func (s *Store) Engine() *engine.Engine { return s.engine }
 
-// Close ends the connection, and the embedded engine when this process was its last user.
+// Close gives back the names that this process holds and ends the connection, and the embedded engine when this process was its last user.
 func (s *Store) Close(ctx context.Context) error {
+	s.holder.release(ctx, s)
 	err := s.conn.Close()
 	if s.native != nil {
 		s.native.close()

@@ -142,6 +142,7 @@ func TestTables(t *testing.T) {
 	roundTrip(t, s, Questions)
 	roundTrip(t, s, Reorgs)
 	roundTrip(t, s, Incidents)
+	roundTrip(t, s, Holds)
 	roundTrip(t, s, Neighbours)
 	roundTrip(t, s, Waiting)
 }

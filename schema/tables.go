@@ -344,6 +344,15 @@ var (
 		plain("count", func(r *Incident) *uint64 { return &r.Count }),
 		plain("seq", func(r *Incident) *uint64 { return &r.Seq }),
 	}}
+
+	Holds = Table[Hold]{"holds", []column[Hold]{
+		plain("name", func(r *Hold) *string { return &r.Name }),
+		plain("holder", func(r *Hold) *string { return &r.Holder }),
+		plain("epoch", func(r *Hold) *uint64 { return &r.Epoch }),
+		plain("beat", func(r *Hold) *uint64 { return &r.Beat }),
+		plain("free", func(r *Hold) *bool { return &r.Free }),
+		plain("who", func(r *Hold) *string { return &r.Who }),
+	}}
 )
 
 func key[R any](at func(*R) *Key) []column[R] {

@@ -44,6 +44,9 @@ func (c *commands) rebuildCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := auditor.Close(ctx); err != nil {
+				return err
+			}
 			writeRebuilt(c.out, r, fmt.Sprintf("rebuilt %d payments by rule version %d", r.Judged, match.RuleVersion), "changed")
 			if windows > 0 {
 				fmt.Fprintf(c.out, "findings over windows: %d changed\n", windows)

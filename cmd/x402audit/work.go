@@ -91,6 +91,9 @@ func (c *commands) reconcileCommand() *cobra.Command {
 			if _, err := auditor.Count(ctx); err != nil {
 				return err
 			}
+			if err := auditor.Close(ctx); err != nil {
+				return err
+			}
 			fmt.Fprintln(c.err, swept(s))
 			if s.Questions > 0 {
 				fmt.Fprintf(c.err, "%d questions wait for a node: `x402audit run --once` asks them\n", s.Questions)

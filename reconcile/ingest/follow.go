@@ -18,6 +18,7 @@ type follower struct {
 	log  *slog.Logger
 	wake chan struct{}
 
+	begun bool      // the stored state says that the source is followed
 	size  int64     // of the open file when it was last read to its end
 	mtime time.Time // likewise
 }
@@ -29,17 +30,26 @@ func (f *follower) nudge() {
 	}
 }
 
-// run follows until the context ends, or the store refuses for good what was read.
+// alone makes sure that no other process follows the source. When this one has just begun to, it goes on where the source was left.
+func (f *follower) alone(ctx context.Context, take func(context.Context, string) (uint64, error)) error {
+	same, err := f.writer.hold(ctx, take)
+	if !same {
+		f.leave()
+		f.loaded, f.begun = false, false
+	}
+	return err
+}
+
+// run follows until the context ends, or the store refuses for good what was read. While another process follows the source it stands by.
 func (f *follower) run(ctx context.Context, poll, pause time.Duration) error {
 	retry := backoff.NewExponentialBackOff()
 	retry.MaxInterval = 30 * time.Second
 	told := ""
-	begun := false
 	for {
-		err := error(nil)
-		if !begun {
+		err := f.alone(ctx, f.writer.store.Hold)
+		if err == nil && !f.begun {
 			if err = f.setEnded(ctx, false); err == nil {
-				begun = true
+				f.begun = true
 			}
 		}
 		if err == nil {
@@ -50,12 +60,19 @@ func (f *follower) run(ctx context.Context, poll, pause time.Duration) error {
 		}
 		wait := poll
 		var file *FileError
+		var held *schema.HeldError
 		switch {
 		case err == nil:
 			retry.Reset()
 			if told != "" {
 				f.log.Info("the log is read again")
 				told = ""
+			}
+		case errors.As(err, &held):
+			f.leave()
+			if held.Who != told {
+				told = held.Who
+				f.log.Info("standing by: another worker follows the log", "worker", held.Who)
 			}
 		case errors.As(err, &file):
 			f.leave()

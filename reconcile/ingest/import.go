@@ -79,6 +79,9 @@ func (t *stream) importFile(ctx context.Context) error {
 	defer t.leave()
 	t.file, t.packed, t.whole = file, compressionOf(file), true
 	path := t.state.Path
+	if _, err := t.writer.hold(ctx, t.writer.store.Await); err != nil {
+		return fmt.Errorf("log %s: importing %s: %w", t.source.Name, path, err)
+	}
 	before, known, err := t.writer.load(ctx)
 	if err != nil {
 		return fmt.Errorf("log %s: %w", t.source.Name, err)

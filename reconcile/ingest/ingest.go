@@ -72,11 +72,14 @@ func New(store *schema.Store, sources []Source, options formats.Options, log *sl
 }
 
 // CatchUp reads every source to its end and marks it ended. A source that cannot be read does not keep the others from being read; the error has one
-// sentence for each. A last line without its newline is left for the time when it is whole.
+// sentence for each. A last line without its newline is left for the time when it is whole. A source that another process follows is left to it, which is told and no error.
 func (in *Ingest) CatchUp(ctx context.Context) error {
 	var errs []error
 	for _, f := range in.followers {
-		err := f.catchUp(ctx)
+		err := f.alone(ctx, f.writer.store.Await)
+		if err == nil {
+			err = f.catchUp(ctx)
+		}
 		if err == nil {
 			err = f.reachable()
 		}
@@ -84,7 +87,11 @@ func (in *Ingest) CatchUp(ctx context.Context) error {
 			err = f.setEnded(ctx, true)
 		}
 		f.leave()
-		if err != nil {
+		var held *schema.HeldError
+		switch {
+		case errors.As(err, &held):
+			f.log.Info("left to another worker, which follows the log", "worker", held.Who)
+		case err != nil:
 			errs = append(errs, err)
 		}
 		if ctx.Err() != nil {
@@ -94,7 +101,7 @@ func (in *Ingest) CatchUp(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// Run follows every source until the context ends, and then returns nil. It waits for files that are not there or cannot be read, and tries again what the store does not
+// Run follows every source until the context ends, and then returns nil. Of several processes one at a time follows a source, and the others stand by. It waits for files that are not there or cannot be read, and tries again what the store does not
 // take; what that refuses for good is its error.
 // changed, if given, is called after new claims and deliveries are durable and announced; sources call it side by side.
 func (in *Ingest) Run(ctx context.Context, changed func()) error {

@@ -26,8 +26,14 @@ func TestMain(m *testing.M) { enginetest.Main(m) }
 
 func openStore(t *testing.T) *schema.Store {
 	t.Helper()
+	return openDSN(t, enginetest.DSN(t))
+}
+
+// openDSN opens a database as a process of its own does.
+func openDSN(t *testing.T, dsn string) *schema.Store {
+	t.Helper()
 	ctx := context.Background()
-	store, err := schema.Open(ctx, schema.Options{DSN: enginetest.DSN(t)})
+	store, err := schema.Open(ctx, schema.Options{DSN: dsn})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -25,13 +25,27 @@ type batch struct {
 	skipped    uint64 // of a time before the source's since
 }
 
-// writer writes batches under one name, that of the announcing writer in touched and, where it reads one source, of its cursor. No two writers share a name.
+// writer writes batches under one name, that of the announcing writer in touched and, where it reads one source, of its cursor. No two writers share a name at a time: this process
+// holds it, or, of posted records, the spill.
 type writer struct {
 	store  *schema.Store
 	name   string
+	held   bool   // as a name of this process
+	claim  uint64 // by which
 	cursor uint64 // newest sequence number that may have been used
 	touch  uint64
 	before func(table string) error // called before each write, in their order; a test ends the writer there
+}
+
+// hold makes sure that no other process writes under the name, and tells whether that was so all the time: else what is known of the cursor is to be read again.
+func (w *writer) hold(ctx context.Context, take func(context.Context, string) (uint64, error)) (same bool, err error) {
+	claim, err := take(ctx, w.name)
+	if err != nil {
+		return false, err
+	}
+	same = w.held && w.claim == claim
+	w.held, w.claim = true, claim
+	return same, nil
 }
 
 // load reads where an earlier process under the same name ended.
@@ -91,6 +105,12 @@ func (w *writer) writeUp(ctx context.Context, b *batch, cursors []schema.Cursor)
 	}
 	if err := insert(ctx, w, schema.Touches, touched, nil); err != nil {
 		return err
+	}
+	if w.held {
+		// Who has lost the name meanwhile has announced this under numbers that another's may have overtaken, and leaves it to that other to read and announce it.
+		if err := w.store.Holds(ctx, w.name, w.claim); err != nil {
+			return err
+		}
 	}
 	return insert(ctx, w, schema.Cursors, cursors, nil)
 }

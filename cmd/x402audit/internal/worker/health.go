@@ -53,7 +53,7 @@ func (w *Worker) missing(ctx context.Context) (lines []string) {
 	defer w.health.mu.Unlock()
 	w.atHead()
 	for _, c := range w.chains {
-		if !w.health.reached[c.name] {
+		if !w.health.reached[c.name] && !c.StandsBy() { // who stands by is ready to go on
 			lines = append(lines, "chain "+c.name+" has not reached its head yet")
 		}
 	}

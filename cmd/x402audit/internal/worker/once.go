@@ -11,7 +11,7 @@ import (
 )
 
 // Once reads every chain up to its head and every log up to its end, and judges. It waits for nothing: what only time can decide stays pending. A
-// chain or a log that cannot be read does not keep the others from being read and judged; the error has one sentence for each.
+// chain or a log that another worker follows is left to it. One that cannot be read does not keep the others from being read and judged; the error has one sentence for each.
 func (w *Worker) Once(ctx context.Context) (reconcile.Summary, error) {
 	var mu sync.Mutex
 	var errs []error
@@ -70,6 +70,7 @@ func (w *Worker) Once(ctx context.Context) (reconcile.Summary, error) {
 	if len(errs) == 0 {
 		_, err := w.auditor.Windows(ctx)
 		fault(err)
+		w.leave(ctx)
 	}
 	if ctx.Err() == nil {
 		_, err := w.auditor.Count(ctx)

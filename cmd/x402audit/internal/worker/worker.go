@@ -3,13 +3,14 @@
 //
 // New evidence, from whichever of them, wakes the sweeper (sweep.go), which judges it after a short while, so that a burst is one sweep; the schedule
 // wakes it too, because time alone can decide a payment. Sweeps ask questions, indexers answer them, answers are evidence. Once (once.go) does the
-// same without waiting for anything. Health and metrics (health.go) and look-ups of payments (package books) are served beside.
+// same without waiting for anything. Several workers can run on one store: one at a time follows a chain or a log, the others stand by, and all of them judge. Health and metrics (health.go) and look-ups of payments (package books) are served beside.
 package worker
 
 import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -123,7 +124,20 @@ func (w *Worker) Run(ctx context.Context) error {
 		})
 	}
 	w.log.Info("running", "chains", len(w.chains), "logs", len(w.cfg.Logs), "http", w.cfg.HTTP.Listen, "receive", w.cfg.Receive.Listen, "read", w.cfg.Read.Listen)
-	return group.Wait()
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	w.leave(ctx)
+	return nil
+}
+
+// leave ends the auditor in order, for which the end of ctx is no hindrance. When that fails, another one goes on from where this one was.
+func (w *Worker) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	if err := w.auditor.Close(ctx); err != nil {
+		w.log.Warn("the auditor's cursor stays", "err", err)
+	}
 }
 
 var errEngineGone = errors.New("the embedded engine ended; what was acknowledged is on disk, start again to go on")
