@@ -28,8 +28,8 @@ func Owed(found []schema.Finding) map[schema.Key]bool {
 	return owed
 }
 
-// Refunded takes what was given back off what a paid_twice puts at risk, and closes it when nothing is left: it stays as a remark. Only a final Transfer does, and only
-// one that was assigned to the second payment itself.
+// Refunded takes what was given back off what a paid_twice or a settled_not_served puts at risk, and closes it when nothing is left: it stays as a remark. Only a final Transfer does, and only
+// one that was assigned to that payment itself.
 func Refunded(found []schema.Finding, refunds []schema.Refund) {
 	back := map[schema.Key][]*schema.Refund{}
 	for i := range refunds {
@@ -39,7 +39,7 @@ func Refunded(found []schema.Finding, refunds []schema.Refund) {
 	}
 	for i := range found {
 		f := &found[i]
-		if f.Rule != PaidTwice || len(back[f.Key]) == 0 || !f.AtRisk.Known {
+		if f.Rule != PaidTwice && f.Rule != settledNotServed.ID || len(back[f.Key]) == 0 || !f.AtRisk.Known {
 			continue
 		}
 		var sum uint256.Int

@@ -7,13 +7,13 @@ import (
 	"x402audit/schema"
 )
 
-// settledNotServed needs a delivery log of the payTo that reaches the settlement and has moved past it: what no log covers may well have been
+// settledNotServed is closed by a refund ([Refunded]). It needs a delivery log of the payTo that reaches the settlement and has moved past it: what no log covers may well have been
 // served.
 var settledNotServed = Rule{
 	ID: "settled_not_served", Severity: schema.SeverityWarning,
 	Meaning:  "the payer paid, and the server's log shows that nothing was given for it",
 	Evidence: "a delivery log of the payTo that spans the settlement and has moved past it, without a 2xx for this payment",
-	AtRisk:   "the settled amount",
+	AtRisk:   "the settled amount, less what was given back",
 	WhatToDo: "serve the payer or refund; many of one server: its log is incomplete, or it fails after settling",
 	find: func(_ *context, c *match.Case) []schema.Finding {
 		if !c.DeliveryLog || !c.Known || !match.IsRevenue(&c.Payment) || c.Payment.Detail == match.DetailDust {
