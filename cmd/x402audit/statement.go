@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"x402audit/reconcile/books"
-	"x402audit/reconcile/close"
 	"x402audit/reconcile/statement"
 )
 
@@ -19,7 +18,8 @@ func (c *commands) statementCommand() *cobra.Command {
 		Short: "Write what a period came to, for finance to sign and to book",
 		Long: "Write the statement of a close, which is named by its id or as MERCHANT/NUMBER, or of a period of the books as they stand: of one merchant or of all. A close's\n" +
 			"statement is made from what was closed and is always the same.\n\n" +
-			"table, json and csv are the whole statement. journal (for hledger and ledger), quickbooks and xero are its double-entry journal alone.",
+			"table, json, csv and html are the whole statement; html is one page that loads nothing, to print. journal (for hledger and ledger), quickbooks and xero are its\n" +
+			"double-entry journal alone.",
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			f, err := oneOf("format", format, statement.Formats...)
@@ -39,7 +39,7 @@ func (c *commands) statementCommand() *cobra.Command {
 			case !period.From.IsZero() && !period.To.IsZero() && !period.From.Before(period.To):
 				return usageError{errors.New("--from is not before --to")}
 			}
-			b, o, err := c.books(cmd.Context())
+			d, o, err := c.desk(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -47,7 +47,7 @@ func (c *commands) statementCommand() *cobra.Command {
 			progress, done := c.reading()
 			defer done()
 			audit := o.cfg.Audit()
-			m := &statement.Maker{Books: b, Desk: close.New(o.store, b, close.Config{Audit: audit}, time.Now), Audit: audit, Progress: progress}
+			m := &statement.Maker{Books: books.New(o.store, audit), Desk: d, Audit: audit, Progress: progress}
 			var s *statement.Statement
 			if len(args) == 1 {
 				s, err = m.OfClose(cmd.Context(), args[0])
@@ -65,7 +65,7 @@ func (c *commands) statementCommand() *cobra.Command {
 	f.StringVar(&merchant, "merchant", "", "`NAME` in the configuration; without it all of them")
 	f.StringVar(&from, "from", "", "first `TIME` of the period: 2026-11-01 or 2026-11-01T12:00:00Z, UTC")
 	f.StringVar(&to, "to", "", "`TIME` at which the period ends; it is not part of it")
-	f.StringVar(&format, "format", string(statement.Table), "table, json, csv, journal, quickbooks or xero")
+	f.StringVar(&format, "format", string(statement.Table), "table, json, csv, html, journal, quickbooks or xero")
 	return cmd
 }
 

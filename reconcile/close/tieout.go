@@ -59,6 +59,13 @@ func (d *Desk) tieOut(ctx context.Context, f *Draft, from, to time.Time) error {
 	return nil
 }
 
+// TieOut holds what addresses held at both ends of any period against the Transfers between, as a close of it would. What payments brought is not in it.
+func (d *Desk) TieOut(ctx context.Context, payTo []string, from, to time.Time) ([]TieOut, error) {
+	f := &Draft{Manifest: Manifest{PayTo: payTo, From: moment(from), To: moment(to)}, chain: &Chain{}}
+	err := d.tieOut(ctx, f, from, to)
+	return f.TieOut, err
+}
+
 func (d *Desk) chainIDs() []uint64 {
 	var ids []uint64
 	for id := range d.cfg.Audit.Chains {

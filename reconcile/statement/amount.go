@@ -2,6 +2,7 @@ package statement
 
 import (
 	"math/big"
+	"strings"
 
 	"github.com/holiman/uint256"
 
@@ -48,4 +49,27 @@ func (s Signed) Format(decimals uint8) string {
 		return "-" + schema.FormatUnits(*u, decimals)
 	}
 	return schema.FormatUnits(*u, decimals)
+}
+
+// grouped puts commas between thousands, for people.
+func grouped(s string) string {
+	if s == "-" { // unknown
+		return "–"
+	}
+	sign := ""
+	if strings.HasPrefix(s, "-") {
+		sign, s = "−", s[1:] // a minus is as wide as a digit
+	}
+	whole, rest, point := strings.Cut(s, ".")
+	var b strings.Builder
+	for i, digit := range whole {
+		if i > 0 && (len(whole)-i)%3 == 0 {
+			b.WriteByte(',')
+		}
+		b.WriteRune(digit)
+	}
+	if point {
+		rest = "." + rest
+	}
+	return sign + b.String() + rest
 }

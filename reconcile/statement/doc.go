@@ -2,7 +2,7 @@
 // closed. Of a close every figure is read from what was closed, so that its statement says the same for ever.
 //
 //	payments of a period, as the export shows them ──┐
-//	lines and adjustments of a close ────────────────┴─► entries of a double-entry journal (post.go) ─┬─► table, JSON, CSV
+//	lines and adjustments of a close ────────────────┴─► entries of a double-entry journal (post.go) ─┬─► table, JSON, CSV, HTML
 //	                                                     days, causes, figures (statement.go)         └─► hledger, QuickBooks, Xero
 //
 // All figures come from one reading of the same lines: what the writers show adds up. Every writer has a file of its own and takes the whole [Statement].

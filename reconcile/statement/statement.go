@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/holiman/uint256"
+
 	"x402audit/reconcile/books"
 	"x402audit/reconcile/close"
 	"x402audit/reconcile/findings"
@@ -160,7 +162,28 @@ func (m *Maker) OfPeriod(ctx context.Context, merchant string, period books.Peri
 		}
 	}
 	g.finish(s)
-	return s, nil
+	return s, m.tieOut(ctx, s, period)
+}
+
+// tieOut holds a period that has two ends against the chain, and what its payments brought against what came.
+func (m *Maker) tieOut(ctx context.Context, s *Statement, period books.Period) (err error) {
+	if period.From.IsZero() || period.To.IsZero() || len(s.PayTo) == 0 {
+		return nil
+	}
+	if s.TieOut, err = m.Desk.TieOut(ctx, s.PayTo, period.From, period.To); err != nil {
+		return err
+	}
+	for i := range s.TieOut {
+		t := &s.TieOut[i]
+		for _, e := range s.Entries {
+			for _, p := range e.Postings {
+				if e.Kind == Settled && p.Class == Assets && p.Name == t.PayTo && e.Currency == t.Currency {
+					t.Settled.Units.Add(&t.Settled.Units, uint256.MustFromBig(&p.Amount.n))
+				}
+			}
+		}
+	}
+	return nil
 }
 
 // OfClose states a close, which is named by its id or as MERCHANT/NUMBER, from what was closed and nothing else.

@@ -15,13 +15,14 @@ const (
 	Table      Format = "table"
 	JSON       Format = "json"
 	CSV        Format = "csv"
+	HTML       Format = "html"
 	Journal    Format = "journal" // of hledger and ledger
 	QuickBooks Format = "quickbooks"
 	Xero       Format = "xero"
 )
 
 // Formats are all of them.
-var Formats = []Format{Table, JSON, CSV, Journal, QuickBooks, Xero}
+var Formats = []Format{Table, JSON, CSV, HTML, Journal, QuickBooks, Xero}
 
 // Write writes the statement. The ledger names accounts where a program imports a journal by their names.
 func (s *Statement) Write(w io.Writer, f Format, ledger Ledger) error {
@@ -32,6 +33,8 @@ func (s *Statement) Write(w io.Writer, f Format, ledger Ledger) error {
 		return s.json(w)
 	case CSV:
 		return s.csv(w)
+	case HTML:
+		return s.html(w)
 	case Journal:
 		return s.hledger(w)
 	case QuickBooks:
@@ -69,7 +72,7 @@ func (s *Statement) FileName(f Format) string {
 	if s.Close != nil {
 		name += fmt.Sprintf("_close-%d", s.Close.Number)
 	}
-	extension := map[Format]string{Table: ".txt", JSON: ".json", CSV: ".csv", Journal: ".journal", QuickBooks: ".quickbooks.csv", Xero: ".xero.csv"}
+	extension := map[Format]string{Table: ".txt", JSON: ".json", CSV: ".csv", HTML: ".html", Journal: ".journal", QuickBooks: ".quickbooks.csv", Xero: ".xero.csv"}
 	return name + extension[f]
 }
 
