@@ -32,7 +32,7 @@ func TestStandsBy(t *testing.T) {
 	}
 	l.rename(".1")
 	l.write(records(7, 9))
-	eventually(t, "the second goes on", func() bool { return len(nonces(t, other)) == 9 })
+	eventually(t, "the second goes on", func() bool { s := state(t, other, "A"); return s.Generation == 1 && s.Line == 3 })
 	stopOther()
 	checkAll(t, other, 9)
 }
