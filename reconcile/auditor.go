@@ -128,12 +128,13 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 	}
 	maps.Copy(todo.pids, waited.pids)
 	parts := todo.parts(atOnce)
+	var arena match.Arena
 	for _, part := range parts {
 		if len(parts) > 1 { // what was read ahead is not of one of them alone
 			l = a.loader(ctx, part)
 		}
 		l.scope, l.looked = part, maps.Clone(quiet)
-		j, err := a.judge(l, asof)
+		j, err := a.judge(l, asof, &arena)
 		if err != nil {
 			return s, err
 		}
@@ -174,14 +175,14 @@ type judged struct {
 	questions []schema.Question
 }
 
-// judge loads a scope and judges it.
-func (a *Auditor) judge(l *loader, asof match.AsOf) (*judged, error) {
+// judge loads a scope and judges it, in memory of which the cases are good until the next is judged.
+func (a *Auditor) judge(l *loader, asof match.AsOf, arena *match.Arena) (*judged, error) {
 	todo := l.scope
 	ev, err := l.load(asof)
 	if err != nil {
 		return nil, err
 	}
-	result := match.Judge(&ev, &a.cfg)
+	result := arena.Judge(&ev, &a.cfg)
 	// Findings look at all that was loaded; those on context alone did not see all that they look at, and are not kept.
 	found := findings.Find(result.Cases, &a.cfg)
 	found = slices.DeleteFunc(found, func(f schema.Finding) bool { return !todo.has(f.Key) })
@@ -192,7 +193,7 @@ func (a *Auditor) judge(l *loader, asof match.AsOf) (*judged, error) {
 	}
 	refunds := match.Refunds(cases, payouts, findings.Owed(found), &asof)
 	findings.Refunded(found, refunds)
-	return &judged{todo, &asof, l.known, cases, found, refunds, todo.links(result.Links), result.Questions}, nil
+	return &judged{todo, &asof, l.known, cases, found, refunds, result.Links(cases), result.Questions}, nil
 }
 
 type metrics struct {

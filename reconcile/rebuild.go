@@ -122,12 +122,13 @@ func (a *Auditor) again(ctx context.Context, first int, write bool) (*Rebuilt, e
 	asof.Evidence = counting(writers)
 	r := &rebuilding{first: first, write: write, moves: map[Move]*Move{}}
 	r.Unswept = !done.equal(&progress{writers, pointOf(&asof)})
+	var arena match.Arena
 	part := func(s *scope) error {
 		if len(s.pids) == 0 {
 			return nil
 		}
 		asked := maps.Clone(s.pids) // loading adds those that they can change
-		j, err := a.judge(a.loader(ctx, s), asof)
+		j, err := a.judge(a.loader(ctx, s), asof, &arena)
 		if err != nil {
 			return err
 		}

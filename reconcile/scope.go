@@ -48,10 +48,6 @@ func (s *scope) cases(all []match.Case) []match.Case {
 	return slices.DeleteFunc(all, func(c match.Case) bool { return !s.has(c.Payment.Key) })
 }
 
-func (s *scope) links(all []schema.Link) []schema.Link {
-	return slices.DeleteFunc(all, func(l schema.Link) bool { return !s.has(l.Key) })
-}
-
 // parts cuts a scope into such as fit into memory, each a stretch of pids, which is the order in which tables are read. What touched transactions
 // and claims concern is in pids by then.
 func (s *scope) parts(size int) (parts []*scope) {

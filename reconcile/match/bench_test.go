@@ -17,13 +17,15 @@ import (
 // BenchmarkJudge says how many payments one core judges from evidence in memory, and what it allocates for each; the figure must not fall, nor the
 // allocation rise, with the size of the evidence.
 func BenchmarkJudge(b *testing.B) {
-	measure(b, func(ev *match.Evidence, cfg *match.Config) int { return len(match.Judge(ev, cfg).Cases) })
+	var arena match.Arena
+	measure(b, func(ev *match.Evidence, cfg *match.Config) int { return len(arena.Judge(ev, cfg).Cases) })
 }
 
 // BenchmarkJudgeAndFind adds the findings.
 func BenchmarkJudgeAndFind(b *testing.B) {
+	var arena match.Arena
 	measure(b, func(ev *match.Evidence, cfg *match.Config) int {
-		r := match.Judge(ev, cfg)
+		r := arena.Judge(ev, cfg)
 		findings.Find(r.Cases, cfg)
 		return len(r.Cases)
 	})

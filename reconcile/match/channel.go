@@ -12,7 +12,7 @@ const SchemeChannel = "batch-settlement"
 
 // isDeposit holds for a settlement that only changes the payer's pockets: it goes to a contract of the channels or to a collector for it, or its legs end there.
 func (j *judge) isDeposit(s *schema.Settlement) bool {
-	channels := j.cfg.Chains[s.ChainID].Channels
+	channels := j.on(s.ChainID).chain.Channels
 	if len(channels) == 0 {
 		return false
 	}

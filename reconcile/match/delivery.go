@@ -68,7 +68,7 @@ func timed(ms int64) int64 {
 // deliver ties deliveries to their payments.
 func (j *judge) deliver() {
 	for _, d := range oneDelivery(j.ev.Deliveries) {
-		if _, followed := j.cfg.Chains[d.Key.ChainID]; !followed {
+		if !j.on(d.Key.ChainID).followed {
 			continue
 		}
 		if k, ok := j.paidWith(d); ok {

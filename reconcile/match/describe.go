@@ -7,12 +7,9 @@ import (
 // describe fills in everything about a payment but its verdict.
 func (j *judge) describe(c *Case) {
 	p, s := &c.Payment, c.Settlement
-	agrees := func(x *Claim) bool {
-		return x.Outcome == schema.OutcomeSuccess && s != nil && s.Pairing == schema.Paired && Compare(&x.Claim, s).Agrees()
-	}
-	c.Lead = lead(c.Claims, s)
+	j.weigh(c)
 	p.Claims = uint32(len(c.Claims))
-	p.Resource, p.ResourceProvenance = attribute(c, agrees, j.cfg)
+	p.Resource, p.ResourceProvenance = attribute(c, j.stances, j.cfg)
 	p.Scheme = "exact"
 	if s != nil && s.Scheme != "" {
 		p.Scheme = s.Scheme
@@ -31,14 +28,14 @@ func (j *judge) describe(c *Case) {
 		p.Required = l.Required
 		p.ClaimTransaction = l.Transaction
 		p.ErrorClass = l.ErrorClass
-		p.Match = j.rung(l)
+		p.Match = rung(j.rungs, l)
 		said(c)
 		// Another record may state what the leading one leaves out.
 		for _, x := range c.Claims {
 			if !p.Required.Known {
 				p.Required = x.Required
 			}
-			if p.Facilitator == "" {
+			if p.Facilitator == "" { // a server's record names none
 				p.Facilitator = x.Facilitator
 			}
 			if p.ClaimTransaction == (schema.Hash{}) {
@@ -46,9 +43,6 @@ func (j *judge) describe(c *Case) {
 			}
 			if p.PayTo == (schema.Address{}) {
 				p.PayTo = x.PayTo
-			}
-			if p.Facilitator == "" { // a server's record names none
-				p.Facilitator = x.Facilitator
 			}
 		}
 	}
@@ -112,27 +106,37 @@ func said(c *Case) {
 	}
 }
 
-// lead is the claim that a payment is judged by: of the successes the least differing, of those the earliest; without a success the earliest settle claim; else the
+// stance is how a claim stands to the settlement of its payment.
+type stance struct {
+	rank   int  // the claim of the lowest leads
+	agrees bool // a success that states nothing else
+}
+
+// weigh finds the claim that a payment is judged by: of the successes the least differing, of those the earliest; without a success the earliest settle claim; else the
 // earliest verify.
-func lead(claims []*Claim, s *schema.Settlement) *Claim {
-	var best *Claim
-	rank := func(c *Claim) int {
-		switch c.Outcome {
+func (j *judge) weigh(c *Case) {
+	s := c.Settlement
+	j.stances = j.stances[:0]
+	best := 0
+	for i, x := range c.Claims { // in the order of time: the first of equals stays
+		var its stance
+		switch x.Outcome {
 		case schema.OutcomeSuccess:
-			if s == nil {
-				return 0
+			if s != nil {
+				its.rank = Compare(&x.Claim, s).weight()
+				its.agrees = its.rank == 0 && s.Pairing == schema.Paired
 			}
-			return Compare(&c.Claim, s).weight()
 		case schema.OutcomeVerify:
-			return 101
+			its.rank = 101
 		default:
-			return 100
+			its.rank = 100
+		}
+		j.stances = append(j.stances, its)
+		if its.rank < j.stances[best].rank {
+			best = i
 		}
 	}
-	for i := range claims { // in the order of time: the first of equals stays
-		if best == nil || rank(claims[i]) < rank(best) {
-			best = claims[i]
-		}
+	if len(c.Claims) > 0 {
+		c.Lead = c.Claims[best]
 	}
-	return best
 }

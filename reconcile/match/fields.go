@@ -39,7 +39,7 @@ func (j *judge) climbByFields(loose []*Claim) {
 	for i, c := range loose {
 		own := OwnKey(&c.Claim)
 		switch until := j.windowEnd(c); {
-		case len(could[i]) > 0 && j.ev.AsOf.Heads[c.Key.ChainID].Final.Time < until:
+		case len(could[i]) > 0 && j.on(c.Key.ChainID).head.Final.Time < until:
 			j.tie(c, own, schema.RungNone)
 			j.awaits[own] = until
 			for _, s := range could[i] {

@@ -124,7 +124,7 @@ func (j *judge) ofRail(c *Case) (ok bool) {
 }
 
 // channelsRead holds where the contract of channels is followed.
-func (j *judge) channelsRead(chain uint64) bool { return len(j.cfg.Chains[chain].Channels) > 0 }
+func (j *judge) channelsRead(chain uint64) bool { return len(j.on(chain).chain.Channels) > 0 }
 
 func (j *judge) voucher(c *Case) bool {
 	p, lead := &c.Payment, c.Lead
@@ -223,7 +223,7 @@ func (j *judge) backedBy(c *Case, none, part Unbacked, atOnce bool) {
 	}
 	chain := p.Key.ChainID
 	due := c.Lead.EventTime/1000 + int64(j.cfg.Rules.OffchainAfter/time.Second)
-	if j.ev.AsOf.Heads[chain].Final.Time < due {
+	if j.on(chain).head.Final.Time < due {
 		p.Waits.Time = due
 		return
 	}
@@ -243,7 +243,7 @@ func (j *judge) bookkeeping(c *Case) bool {
 	if !there {
 		return false
 	}
-	if at > j.ev.AsOf.Heads[p.Key.ChainID].Final.Number {
+	if at > j.on(p.Key.ChainID).head.Final.Number {
 		j.call(c, schema.Pending, "")
 		p.Waits.Final = at
 		return true

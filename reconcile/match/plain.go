@@ -35,7 +35,7 @@ func (j *judge) plainPayments(canonical []*schema.Settlement) []*schema.Settleme
 	for i := range j.ev.Transfers {
 		x := &j.ev.Transfers[i]
 		p := place{x.ChainID, x.Transaction}
-		channels := j.cfg.Chains[x.ChainID].Channels
+		channels := j.on(x.ChainID).chain.Channels
 		if !named[p] || !j.ev.Canonical[x.BlockHash] || spent[log{p, x.LogIndex}] || channels[x.From] || channels[x.To] {
 			continue
 		}

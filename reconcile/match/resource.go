@@ -29,13 +29,13 @@ const (
 //
 // An echo counts where it names a configured host or route. That some other payment to the same payTo was attributed to the resource is no reason
 // here: a payment's verdict looks at its own payer's evidence alone, and what other payers bought would change it with what happens to be judged together.
-func attribute(c *Case, agrees func(*Claim) bool, cfg *Config) (resource, provenance string) {
+func attribute(c *Case, stances []stance, cfg *Config) (resource, provenance string) {
 	if r := serverResource(c); r != "" {
 		return route(r, c.Claims, cfg), FromServer
 	}
-	anyAgrees := slices.ContainsFunc(c.Claims, agrees)
-	for _, x := range c.Claims { // in the order of time and content
-		if r := x.RequirementsResource; r != "" && (!anyAgrees || agrees(x)) {
+	anyAgrees := slices.ContainsFunc(stances, func(s stance) bool { return s.agrees })
+	for i, x := range c.Claims { // in the order of time and content
+		if r := x.RequirementsResource; r != "" && (!anyAgrees || stances[i].agrees) {
 			return route(r, c.Claims, cfg), FromRequirements
 		}
 	}

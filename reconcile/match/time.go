@@ -96,7 +96,7 @@ func (j *judge) logPatience(settledAt int64) int64 {
 // the same for all proxies and history; nothing else does.
 func (j *judge) absence(c *Case, deadline int64) (proved bool, detail string) {
 	key := c.Payment.Key
-	head := j.ev.AsOf.Heads[key.ChainID]
+	head := &j.on(key.ChainID).head
 	if head.Final.Time < deadline {
 		return false, ""
 	}
@@ -140,6 +140,6 @@ func earliest(c *Case) (at int64) {
 
 // follows holds when the index reads all events of the key's token.
 func (j *judge) follows(key schema.Key) bool {
-	_, ok := j.cfg.Chains[key.ChainID].Tokens[key.Token]
+	_, ok := j.on(key.ChainID).follows(key.Token)
 	return ok
 }

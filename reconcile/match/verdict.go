@@ -30,7 +30,7 @@ const (
 func (j *judge) judge(n int32, c *Case) (ok bool) {
 	k := j.payments.keys[n]
 	c.Claims = j.claims(n)
-	token, followed := j.cfg.Chains[k.ChainID].Tokens[k.Token]
+	token, followed := j.on(k.ChainID).follows(k.Token)
 	c.Known = followed
 	p := &c.Payment
 	p.Key, p.Decimals, p.Kind, p.Finality, p.RuleVersion = k, token.Decimals, schema.KindCharge, schema.FinalityNone, RuleVersion
@@ -108,7 +108,7 @@ func (j *judge) ours(c *Case) owner {
 // settled judges a payment whose authorization was used on the canonical chain.
 func (j *judge) settled(c *Case, twice bool) {
 	p, s := &c.Payment, c.Settlement
-	head := j.ev.AsOf.Heads[s.ChainID]
+	head := &j.on(s.ChainID).head
 	switch {
 	case s.BlockNumber <= head.Final.Number:
 		p.Finality = schema.FinalityFinal
@@ -219,7 +219,7 @@ func (j *judge) otherTransaction(c *Case) string {
 func (j *judge) unsettled(c *Case) {
 	p := &c.Payment
 	k := p.Key
-	head := j.ev.AsOf.Heads[k.ChainID]
+	head := &j.on(k.ChainID).head
 	keyed := k.Method != schema.MethodClaim
 
 	if j.candidates[k] {
@@ -312,7 +312,7 @@ func noCharge(c *Claim) bool {
 // does not have, unless the transaction itself was read whole.
 func (j *judge) namedTransactions(c *Case, deadline int64, unread bool) (v schema.Verdict, detail string, ok bool) {
 	k := c.Payment.Key
-	final := j.ev.AsOf.Heads[k.ChainID].Final.Number
+	final := j.on(k.ChainID).head.Final.Number
 	from, covered := j.ev.AsOf.CoveredFrom[k.ChainID]
 	phantom := false
 	for i := range c.Claims {
@@ -351,7 +351,7 @@ func (j *judge) readable(k schema.Key) bool {
 	case schema.MethodEIP3009, schema.MethodClaim:
 		return true
 	case schema.MethodPermit2:
-		return j.cfg.Chains[k.ChainID].Permit2
+		return j.on(k.ChainID).chain.Permit2
 	case schema.MethodChannel: // of one that nobody granted there is nothing to be seen
 		return j.channelsRead(k.ChainID)
 	}
@@ -380,7 +380,7 @@ func (j *judge) keylessAbsence(c *Case, deadline int64) (proved bool, detail str
 			continue
 		}
 		if t := j.transaction(named); t != nil {
-			if t.BlockNumber > j.ev.AsOf.Heads[chain].Final.Number {
+			if t.BlockNumber > j.on(chain).head.Final.Number {
 				c.Payment.Waits.Final = t.BlockNumber
 				return false, c.Payment.Detail
 			}
@@ -413,7 +413,7 @@ func (j *judge) deadOnly(c *Case) bool {
 	for _, s := range j.dead[c.Payment.Key] {
 		probe := Case{Settlement: s, Transaction: j.transaction(place{s.ChainID, s.Transaction})}
 		open := s.BlockTime + int64(j.cfg.Rules.OpenFor.Seconds())
-		if j.ev.AsOf.Heads[s.ChainID].Final.Time < open && j.ours(&probe) == isOurs {
+		if j.on(s.ChainID).head.Final.Time < open && j.ours(&probe) == isOurs {
 			c.Payment.Waits.Time = max(c.Payment.Waits.Time, open)
 		}
 	}
