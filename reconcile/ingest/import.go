@@ -77,7 +77,7 @@ func (t *stream) importFile(ctx context.Context) error {
 		return t.fault(err)
 	}
 	defer t.leave()
-	t.file, t.packed, t.whole = file, compressionOf(file), true
+	t.file, t.packed, t.whole, t.limits = file, compressionOf(file), true, imported
 	path := t.state.Path
 	if _, err := t.writer.hold(ctx, t.writer.store.Await); err != nil {
 		return fmt.Errorf("log %s: importing %s: %w", t.source.Name, path, err)

@@ -302,7 +302,7 @@ func TestKilled(t *testing.T) {
 	}
 	ingest := func(name string) *Ingest {
 		in := newIngest(t, store, Source{Name: name, Facilitator: name, Path: log.path})
-		in.followers[0].batchSize = 3
+		in.followers[0].limits.lines = 3
 		return in
 	}
 	if err := ingest("undisturbed").CatchUp(context.Background()); err != nil {

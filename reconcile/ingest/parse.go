@@ -23,7 +23,8 @@ type parsed struct {
 	err     error
 }
 
-func (p *parsed) parse() {
+// parse takes a line apart; what it holds goes behind what the lines beside it hold.
+func (p *parsed) parse(all *formats.Records) {
 	if p.long {
 		p.err = &formats.RejectError{
 			Reason: formats.TooLong,
@@ -31,16 +32,24 @@ func (p *parsed) parse() {
 		}
 		return
 	}
-	p.err = p.parser.Append(&p.records, p.text)
+	claims, deliveries, transfers := len(all.Claims), len(all.Deliveries), len(all.Transfers)
+	p.err = p.parser.Append(all, p.text)
+	p.records = formats.Records{Claims: all.Claims[claims:], Deliveries: all.Deliveries[deliveries:], Transfers: all.Transfers[transfers:]}
+}
+
+// parseTogether parses lines one after the other. Most hold one claim.
+func parseTogether(lines []parsed) {
+	all := formats.Records{Claims: make([]schema.Claim, 0, len(lines))}
+	for i := range lines {
+		lines[i].parse(&all)
+	}
 }
 
 // parseAll parses lines on all processors; each result stays with its line, so that their order is the file's.
 func parseAll(lines []parsed) {
 	workers := min(runtime.GOMAXPROCS(0), (len(lines)+together-1)/together)
 	if workers <= 1 {
-		for i := range lines {
-			lines[i].parse()
-		}
+		parseTogether(lines)
 		return
 	}
 	parts := make(chan []parsed, len(lines)/together+1)
@@ -52,9 +61,7 @@ func parseAll(lines []parsed) {
 	for range workers {
 		group.Go(func() {
 			for part := range parts {
-				for i := range part {
-					part[i].parse()
-				}
+				parseTogether(part)
 			}
 		})
 	}

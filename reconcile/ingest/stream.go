@@ -6,16 +6,23 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 
 	"x402audit/reconcile/formats"
 	"x402audit/schema"
 )
 
-// A batch ends at the first of these.
-const (
-	batchLines = 5_000
-	batchBytes = 8 << 20
+// limits are where a batch ends: at the first of them. Each batch is a part of each table and some waiting for the disk, so that a file that is read whole, and that
+// nobody waits for line by line, comes in larger ones.
+type limits struct {
+	lines int
+	bytes uint64
+}
+
+var (
+	followed = limits{5_000, 8 << 20}
+	imported = limits{25_000, 40 << 20}
 )
 
 // errRewritten says that the file is no longer the one that was read so far: truncated, or written anew.
@@ -35,7 +42,7 @@ type stream struct {
 	packed    compression
 	unpacked  *unpacked // while a packed file is drained
 	whole     bool      // the file is read from its start to its end, and nobody writes to it: it can be one JSON array
-	batchSize int
+	limits    limits
 }
 
 func newStream(store *schema.Store, s Source, options formats.Options, name string) (*stream, error) {
@@ -44,7 +51,7 @@ func newStream(store *schema.Store, s Source, options formats.Options, name stri
 	if err != nil {
 		return nil, fmt.Errorf("log %s: %w", s.Name, err)
 	}
-	return &stream{source: s, parser: parser, writer: &writer{store: store, name: name}, batchSize: batchLines}, nil
+	return &stream{source: s, parser: parser, writer: &writer{store: store, name: name}, limits: followed}, nil
 }
 
 // identify writes the configuration's part into the state: it may have changed since the state was stored.
@@ -61,7 +68,7 @@ func (t *stream) leave() {
 
 // drain reads the open file to its end. final says that nobody writes to it any more, so that what stands after the last newline is a line too; a packed
 // file is always final.
-func (t *stream) drain(ctx context.Context, final bool) error {
+func (t *stream) drain(ctx context.Context, final bool) (err error) {
 	var l *lines
 	if t.packed == plain {
 		if _, err := t.file.Seek(int64(t.state.Offset), io.SeekStart); err != nil {
@@ -85,30 +92,32 @@ func (t *stream) drain(ctx context.Context, final bool) error {
 	if t.whole && l.isArray() {
 		records = &array{lines: l}
 	}
+	read := t.state // how far was read: the next stretch is taken apart while this one is written
+	wait := func() error { return nil }
+	defer func() {
+		if failed := wait(); failed != nil { // it was read before what is at fault now
+			err = failed
+		}
+	}()
 	for {
-		b, state, end, err := t.read(ctx, records, final)
+		b, state, end, err := t.read(ctx, records, read, final)
 		if err != nil {
 			return err
 		}
 		// Also when nothing new was found: the end can be near because the file became shorter.
-		if same, err := t.unchanged(); err != nil || !same {
+		if same, err := t.unchanged(&read); err != nil || !same {
 			return errRewritten
+		}
+		if err := wait(); err != nil {
+			return err
 		}
 		if b.lines > 0 {
 			if state.Fingerprint, err = t.fingerprint(state.Offset); err != nil {
 				return errRewritten
 			}
-			if err := t.writer.write(ctx, b, state); err != nil {
-				return fmt.Errorf("log %s: %w", t.source.Name, err)
-			}
-			t.state = state
-			t.metrics.count(b)
-			if t.stored != nil {
-				t.stored(b)
-			}
-		}
-		if info, err := t.file.Stat(); err == nil {
-			t.metrics.lag(info.Size() - int64(t.consumed()))
+			wait, read = t.write(ctx, b, state), state
+		} else {
+			t.measureLag()
 		}
 		if end {
 			return nil
@@ -116,12 +125,36 @@ func (t *stream) drain(ctx context.Context, final bool) error {
 	}
 }
 
+// write stores a batch in the background, one at a time: who wants the next one written waits for it. The stream stands where it was until then.
+func (t *stream) write(ctx context.Context, b *batch, state SourceState) (wait func() error) {
+	done := make(chan error, 1)
+	go func() { done <- t.writer.write(ctx, b, state) }()
+	return sync.OnceValue(func() error {
+		if err := <-done; err != nil {
+			return fmt.Errorf("log %s: %w", t.source.Name, err)
+		}
+		t.state = state
+		t.metrics.count(b)
+		if t.stored != nil {
+			t.stored(b)
+		}
+		t.measureLag()
+		return nil
+	})
+}
+
+func (t *stream) measureLag() {
+	if info, err := t.file.Stat(); err == nil {
+		t.metrics.lag(info.Size() - int64(t.consumed()))
+	}
+}
+
 // unchanged holds while the file has the bytes that were read of it. A packed file is written once.
-func (t *stream) unchanged() (bool, error) {
+func (t *stream) unchanged(read *SourceState) (bool, error) {
 	if t.unpacked != nil {
 		return true, nil
 	}
-	return isAt(t.file, t.state.Offset, t.state.Fingerprint)
+	return isAt(t.file, read.Offset, read.Fingerprint)
 }
 
 func (t *stream) fingerprint(offset uint64) (string, error) {
@@ -139,9 +172,9 @@ func (t *stream) consumed() uint64 {
 	return t.state.Offset
 }
 
-// read takes the next batch out of the file and says how far the source is then. A fault in the middle of the file costs nothing that stands before it.
-func (t *stream) read(ctx context.Context, l cutter, final bool) (b *batch, state SourceState, end bool, err error) {
-	b, state = &batch{}, t.state
+// read takes the next batch out of the file, from where it was read so far, and says how far the source is then. A fault in the middle of the file costs nothing that stands before it.
+func (t *stream) read(ctx context.Context, l cutter, from SourceState, final bool) (b *batch, state SourceState, end bool, err error) {
+	b, state = &batch{}, from
 	state.Ended = false
 	if err := ctx.Err(); err != nil {
 		return nil, state, false, err
@@ -153,8 +186,8 @@ func (t *stream) read(ctx context.Context, l cutter, final bool) (b *batch, stat
 			parser = t.parser
 		}
 	}
-	taken := make([]parsed, 0, min(t.batchSize, 64))
-	for len(taken) < t.batchSize && b.bytes < batchBytes {
+	taken := make([]parsed, 0, min(t.limits.lines, 64))
+	for len(taken) < t.limits.lines && b.bytes < t.limits.bytes {
 		n, err := l.next()
 		end = errors.Is(err, io.EOF)
 		if err != nil && !end {
@@ -186,6 +219,7 @@ func (t *stream) read(ctx context.Context, l cutter, final bool) (b *batch, stat
 		}
 	}
 	parseAll(taken)
+	b.expect(taken)
 	for i := range taken {
 		t.take(b, &state, &taken[i])
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"golang.org/x/sync/errgroup"
@@ -23,6 +24,17 @@ type batch struct {
 	lines      uint64 // blank ones included
 	bytes      uint64
 	skipped    uint64 // of a time before the source's since
+}
+
+// expect makes room for what lines hold, so that rows are not copied again and again while their number grows.
+func (b *batch) expect(lines []parsed) {
+	claims, deliveries := 0, 0
+	for i := range lines {
+		claims += len(lines[i].records.Claims)
+		deliveries += len(lines[i].records.Deliveries)
+	}
+	b.raws = slices.Grow(b.raws, len(lines))
+	b.claims, b.sightings, b.deliveries = make([]schema.Claim, 0, claims), make([]schema.Sighting, 0, claims), make([]schema.Delivery, 0, deliveries)
 }
 
 // writer writes batches under one name, that of the announcing writer in touched and, where it reads one source, of its cursor. No two writers share a name at a time: this process
@@ -133,16 +145,12 @@ func insert[R any](ctx context.Context, w *writer, table schema.Table[R], rows [
 }
 
 // touches names what claims and deliveries concern: the payment of a keyed one, the transaction that one names, and a claim itself where it has
-// neither.
+// neither. What is named twice is one row of the table.
 func touches(writer string, seq uint64, b *batch) []schema.Touched {
-	var rows []schema.Touched
-	seen := map[schema.Touched]bool{}
+	rows := make([]schema.Touched, 0, 2*(len(b.claims)+len(b.deliveries))+len(b.transfers))
 	add := func(t schema.Touched) {
 		t.Writer, t.Seq = writer, seq
-		if !seen[t] {
-			seen[t] = true
-			rows = append(rows, t)
-		}
+		rows = append(rows, t)
 	}
 	for i := range b.deliveries {
 		d := &b.deliveries[i]
