@@ -31,38 +31,23 @@ type Rule struct {
 // context is what the rules look at beside the case in hand.
 type context struct {
 	cfg   *match.Config
-	payer map[account][]*match.Case // the settled cases of a payer to one payTo, in the order of their first claim
 	known map[string]bool           // facilitators with configured signers
 	owner map[schema.Address]string // signer to facilitator
 	burst map[schema.Key][]burst    // of refused nonces, by the payment that begins it
-}
 
-// account is what paid_twice looks across: one payer's payments in one token to one payTo.
-type account struct {
-	chain               uint64
-	token, payer, payTo schema.Address
+	repeats map[*match.Case]repeat // payments that were made before
 }
 
 // Find gives every finding on the cases, sorted, and notes their rules on the payments.
 func Find(cases []match.Case, cfg *match.Config) []schema.Finding {
-	ctx := &context{cfg: cfg, payer: map[account][]*match.Case{}, known: map[string]bool{}, owner: map[schema.Address]string{}}
+	ctx := &context{cfg: cfg, known: map[string]bool{}, owner: map[schema.Address]string{}}
 	for _, f := range cfg.Facilitators {
 		for _, signer := range f.Signers {
 			ctx.known[f.Name] = true
 			ctx.owner[signer] = f.Name
 		}
 	}
-	for i := range cases {
-		if c := &cases[i]; c.Settlement != nil && c.Settlement.Pairing == schema.Paired {
-			a := accountOf(c)
-			ctx.payer[a] = append(ctx.payer[a], c)
-		}
-	}
-	for _, cs := range ctx.payer {
-		slices.SortFunc(cs, func(a, b *match.Case) int {
-			return cmp.Or(cmp.Compare(firstClaim(a), firstClaim(b)), a.Payment.Key.Compare(b.Payment.Key))
-		})
-	}
+	ctx.repeats = repeats(cases, cfg)
 	ctx.burst = bursts(cases, &cfg.Thresholds)
 	var all []schema.Finding
 	for i := range cases {
@@ -89,11 +74,6 @@ func Find(cases []match.Case, cfg *match.Config) []schema.Finding {
 		return cmp.Or(a.Key.Compare(b.Key), cmp.Compare(a.Rule, b.Rule), cmp.Compare(a.Other, b.Other))
 	})
 	return all
-}
-
-func accountOf(c *match.Case) account {
-	k := c.Payment.Key
-	return account{k.ChainID, k.Token, k.Authorizer, c.Payment.PayTo}
 }
 
 // firstClaim is the Unix millisecond of a payment's first claim or delivery, 0 when none has a time.

@@ -1,7 +1,10 @@
 package findings
 
 import (
+	"cmp"
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 
 	"x402audit/reconcile/match"
@@ -17,31 +20,135 @@ var paidTwice = Rule{
 	AtRisk:   "the second payment's settled amount",
 	WhatToDo: "refund the second payment; URL unknown: ask the payer first",
 	find: func(ctx *context, c *match.Case) []schema.Finding {
-		if !nonced(c) || c.Settlement.Pairing != schema.Paired || firstClaim(c) == 0 {
+		r, ok := ctx.repeats[c]
+		if !ok {
 			return nil
 		}
-		start := firstClaim(c)
-		earlier := ctx.payer[accountOf(c)]
-		for i := len(earlier) - 1; i >= 0; i-- { // from the nearest
-			a := earlier[i]
-			if a == c || !nonced(a) || firstClaim(a) == 0 || firstClaim(a) >= start {
-				continue
-			}
-			how, ok := again(ctx, a, c, start)
-			if !ok {
-				continue
-			}
-			f := schema.Finding{
-				Detail: how, Other: a.Payment.Key.ID(), AtRisk: c.Payment.Gross,
-				Evidence: fmt.Sprintf("first payment in %s, second in %s", schema.Hex(a.Payment.Transaction[:]), schema.Hex(c.Payment.Transaction[:])),
-			}
-			if how == "url_unknown" {
-				f.Severity = schema.SeverityPossible
-			}
-			return []schema.Finding{f}
+		f := schema.Finding{
+			Detail: r.how, Other: r.first.Payment.Key.ID(), AtRisk: c.Payment.Gross,
+			Evidence: fmt.Sprintf("first payment in %s, second in %s", schema.Hex(r.first.Payment.Transaction[:]), schema.Hex(c.Payment.Transaction[:])),
 		}
-		return nil
+		if r.how == "url_unknown" {
+			f.Severity = schema.SeverityPossible
+		}
+		return []schema.Finding{f}
 	},
+}
+
+// account is what paid_twice looks across: one payer's payments in one token to one payTo.
+type account struct {
+	chain               uint64
+	token, payer, payTo schema.Address
+}
+
+func accountOf(c *match.Case) account {
+	k := c.Payment.Key
+	return account{k.ChainID, k.Token, k.Authorizer, c.Payment.PayTo}
+}
+
+// repeat is a payment that was made before.
+type repeat struct {
+	first *match.Case
+	how   string
+}
+
+// repeats holds each payment of an account against the nearest earlier one that it repeats.
+func repeats(cases []match.Case, cfg *match.Config) map[*match.Case]repeat {
+	accounts := map[account][]*match.Case{}
+	for i := range cases {
+		if c := &cases[i]; nonced(c) && c.Settlement.Pairing == schema.Paired && firstClaim(c) != 0 {
+			accounts[accountOf(c)] = append(accounts[accountOf(c)], c)
+		}
+	}
+	found := map[*match.Case]repeat{}
+	for _, all := range accounts {
+		if len(all) > 1 {
+			repeatsOf(all, cfg.Rules.PaidTwiceWindow.Milliseconds(), found)
+		}
+	}
+	return found
+}
+
+// repeatsOf goes through an account in the order of first claims. What was served is repeated by nothing, and what has no identifier only within the window after it
+// failed, so that few of the earlier payments are held against each.
+func repeatsOf(all []*match.Case, window int64, found map[*match.Case]repeat) {
+	slices.SortFunc(all, func(a, b *match.Case) int {
+		return cmp.Or(cmp.Compare(firstClaim(a), firstClaim(b)), a.Payment.Key.Compare(b.Payment.Key))
+	})
+	type earlier struct {
+		*match.Case
+		place        int
+		served, last int64 // from when on it is served for good, and until when it can be repeated without an identifier
+	}
+	var open []earlier
+	named := map[string][]earlier{}
+	// nearest looks for what c repeats, and leaves out what nothing can repeat any more.
+	nearest := func(among []earlier, c *match.Case, start int64, over func(earlier) bool) (kept []earlier, place int, how string) {
+		among = slices.DeleteFunc(among, func(a earlier) bool { return a.served <= start || over(a) })
+		for _, a := range slices.Backward(among) {
+			if how, ok := again(a.Case, c, start, window); ok {
+				return among, a.place, how
+			}
+		}
+		return among, -1, ""
+	}
+	entered := 0
+	for _, c := range all {
+		start := firstClaim(c)
+		for ; firstClaim(all[entered]) < start; entered++ {
+			a := all[entered]
+			e := earlier{a, entered, servedFrom(a), lastFailed(a) + window}
+			open = append(open, e)
+			if id := identifier(a); id != "" {
+				named[id] = append(named[id], e)
+			}
+		}
+		var place int
+		var how string
+		open, place, how = nearest(open, c, start, func(a earlier) bool { return a.last < start })
+		if id := identifier(c); id != "" && len(named[id]) > 0 {
+			kept, other, same := nearest(named[id], c, start, func(earlier) bool { return false })
+			if named[id] = kept; other > place {
+				place, how = other, same
+			}
+		}
+		if place >= 0 {
+			found[c] = repeat{all[place], how}
+		}
+	}
+}
+
+// servedFrom is from when on a payment counts as served whatever else is said of it: never is the end of time. A success that a delivery log contradicts is not that.
+func servedFrom(c *match.Case) (at int64) {
+	at = math.MaxInt64
+	refused := unserved(c)
+	for _, d := range c.Deliveries {
+		switch {
+		case d.EventTime == 0:
+		case d.Served():
+			at = min(at, d.EventTime)
+		case d.Refused():
+			refused = true
+		}
+	}
+	for _, x := range c.Claims {
+		if !refused && x.EventTime != 0 && x.Outcome == schema.OutcomeSuccess {
+			at = min(at, x.EventTime)
+		}
+	}
+	return at
+}
+
+// lastFailed is the latest time at which a payment can count as failed.
+func lastFailed(c *match.Case) (at int64) {
+	at = c.Settlement.BlockTime * 1000
+	for _, d := range c.Deliveries {
+		at = max(at, d.EventTime)
+	}
+	for _, x := range c.Claims {
+		at = max(at, x.EventTime)
+	}
+	return at
 }
 
 // nonced holds for a payment that was settled with a nonce of the payer's. A plain Transfer has none: who repeats it did not sign again.
@@ -50,7 +157,7 @@ func nonced(c *match.Case) bool {
 }
 
 // again says how b repeats a: what was served by the time b was first claimed was no reason to pay again.
-func again(ctx *context, a, b *match.Case, start int64) (how string, ok bool) {
+func again(a, b *match.Case, start, window int64) (how string, ok bool) {
 	served, failed := stood(a, start)
 	if served {
 		return "", false
@@ -62,7 +169,7 @@ func again(ctx *context, a, b *match.Case, start int64) (how string, ok bool) {
 	if failed == 0 && unserved(a) {
 		how, failed = "not_served", min(a.Settlement.BlockTime*1000, start)
 	}
-	if failed == 0 || start-failed > ctx.cfg.Rules.PaidTwiceWindow.Milliseconds() || !a.Payment.Gross.Equal(b.Payment.Gross) {
+	if failed == 0 || start-failed > window || !a.Payment.Gross.Equal(b.Payment.Gross) {
 		return "", false
 	}
 	ua, ub := resource(a), resource(b)

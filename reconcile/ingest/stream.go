@@ -36,13 +36,13 @@ type stream struct {
 	metrics sourceMetrics
 	stored  func(*batch) // called after a batch is durable; may be nil
 
-	state     SourceState // as it is stored
-	loaded    bool
-	file      *os.File // at which state stands; nil when none is open
-	packed    compression
-	unpacked  *unpacked // while a packed file is drained
-	whole     bool      // the file is read from its start to its end, and nobody writes to it: it can be one JSON array
-	limits    limits
+	state    SourceState // as it is stored
+	loaded   bool
+	file     *os.File // at which state stands; nil when none is open
+	packed   compression
+	unpacked *unpacked // while a packed file is drained
+	whole    bool      // the file is read from its start to its end, and nobody writes to it: it can be one JSON array
+	limits   limits
 }
 
 func newStream(store *schema.Store, s Source, options formats.Options, name string) (*stream, error) {
