@@ -128,7 +128,11 @@ func (t *stream) drain(ctx context.Context, final bool) (err error) {
 // write stores a batch in the background, one at a time: who wants the next one written waits for it. The stream stands where it was until then.
 func (t *stream) write(ctx context.Context, b *batch, state SourceState) (wait func() error) {
 	done := make(chan error, 1)
-	go func() { done <- t.writer.write(ctx, b, state) }()
+	go func() {
+		flushing, stop := lingering(ctx)
+		defer stop()
+		done <- t.writer.write(flushing, b, state)
+	}()
 	return sync.OnceValue(func() error {
 		if err := <-done; err != nil {
 			return fmt.Errorf("log %s: %w", t.source.Name, err)
@@ -141,6 +145,22 @@ func (t *stream) write(ctx context.Context, b *batch, state SourceState) (wait f
 		t.measureLag()
 		return nil
 	})
+}
+
+// flushWithin is how long a write that has begun may take when all else ends. What is not stored by then is read again.
+const flushWithin = 5 * time.Second
+
+// lingering is a context that ends a while after another.
+func lingering(ctx context.Context) (context.Context, func()) {
+	longer, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	ended := context.AfterFunc(ctx, func() {
+		select {
+		case <-time.After(flushWithin):
+			cancel()
+		case <-longer.Done():
+		}
+	})
+	return longer, func() { ended(); cancel() }
 }
 
 func (t *stream) measureLag() {
