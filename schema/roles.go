@@ -21,7 +21,7 @@ var readable = []string{
 	Questions.Name, Reorgs.Name, Incidents.Name, "schema_migrations",
 	Payouts.Name, ChannelEvents.Name, GatewayTransfers.Name, Refunds.Name, Resolutions.Name, "resolutions_in_force",
 	Balances.Name, "movements", "tie_out", Closes.Name, ClosedPayments.Name, ClosedAdjustments.Name,
-	"exceptions", "revenue", "verdicts", "own_payments", "causes", "problems", "offchain_residual", "networks", "finding_lines",
+	"exceptions", "revenue", "verdicts", "own_payments", "causes", "problems", "offchain_residual", "networks", "finding_lines", "exception_lines", "payer_days",
 	"payments_by_hour", "payment_hours", "inorganic_by_hour", "book_marks", "restatements",
 	"book_revenue_hours", "book_revenue_days", "book_revenue_months", "book_prices_hours", "book_prices_days", "book_facilitators_hours", "book_facilitators_days",
 	"book_exceptions_hours", "book_payers_days", "book_payers_months",

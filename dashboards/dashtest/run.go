@@ -157,7 +157,7 @@ func Run(t testing.TB, conn driver.Conn, q Query, w Window) (a Answer) {
 
 // Large are the tables that grow with payments or with blocks: nothing that is opened all day reads one of them whole.
 var Large = []string{
-	"blocks", "settlements", "cancellations", "transfers", "transactions", "witnesses", "claims", "sightings", "deliveries", "links", "payments", "payouts", "raw_lines",
+	"blocks", "settlements", "cancellations", "transfers", "transactions", "witnesses", "claims", "sightings", "deliveries", "links", "payments", "payments_by_hour", "payouts", "raw_lines",
 }
 
 var (

@@ -12,7 +12,7 @@ const Ajv = require("ajv").default;
 const { parser } = require("@prometheus-io/lezer-promql");
 
 const panels = {
-  barchart: "BarChart", bargauge: "BarGauge", stat: "Stat", table: "Table", timeseries: "TimeSeries",
+  barchart: "BarChart", bargauge: "BarGauge", heatmap: "Heatmap", stat: "Stat", table: "Table", timeseries: "TimeSeries",
 };
 const dist = join(folder, "node_modules/@grafana/schema/dist");
 
