@@ -73,6 +73,11 @@ func (a *Auditor) Sweep(ctx context.Context) (Summary, error) {
 const atOnce = 50_000
 
 func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
+	if a.followed == nil {
+		if err := a.noteRules(ctx); err != nil {
+			return Summary{}, err
+		}
+	}
 	if err := a.tally.Fill(ctx); err != nil {
 		return Summary{}, err
 	}

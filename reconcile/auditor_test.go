@@ -482,6 +482,10 @@ func TestSweepsOfAnySize(t *testing.T) {
 			if s := once.sweep(); s.Judged != 0 {
 				t.Errorf("nothing new, but %d payments were judged", s.Judged)
 			}
+			var noted uint64
+			if err := often.store.Conn().QueryRow(t.Context(), "SELECT count() FROM cursors WHERE name = 'rules:"+fmt.Sprint(match.RuleVersion)+"'").Scan(&noted); err != nil || noted != 1 {
+				t.Errorf("%v; when these rules were first used is noted %d times", err, noted)
+			}
 		})
 	}
 }
