@@ -21,7 +21,8 @@
 //
 // They are views of tables book_…, in which an hour, day or month of a chain is one row that is replaced whole (0016_books.sql). Hours are counted from
 // payments_by_hour, a copy of payments in the order of hours; days and months, once they are whole, from hours and days. Sums are exact atomic units.
-// Sweeps mark the hours that they change, and package reconcile/tally counts these beside them: the books follow payments within seconds. The view revenue goes over payments themselves.
+// Sweeps mark the hours that they change, and package reconcile/tally counts these beside them: the books follow payments within seconds. The views revenue
+// and exception_lines, which dashboards read, stand on them.
 //
 // A row type, its table and its columns stand in evidence.go, derived.go, operation.go and tables.go; the SQL in migrations.
 package schema

@@ -43,10 +43,8 @@ func TestProblems(t *testing.T) {
 	if total.Gross.String() != "100010" || total.Organic.String() != "99990" || total.OrganicPayments != many-1 || total.Own.String() != "10" {
 		t.Errorf("revenue is %+v", total.Revenue)
 	}
-	var problems, raw, organic, own uint64
-	err = store.Conn().QueryRow(t.Context(), "SELECT (SELECT count() FROM problems), toUInt64(sum(gross_units)), toUInt64(sum(organic_units)), toUInt64(sum(own_units)) FROM revenue").
-		Scan(&problems, &raw, &organic, &own)
-	if err != nil || problems != 3 || raw != 100_010 || organic != 99_990 || own != 10 {
-		t.Errorf("the views say %d problems, %d raw, %d organic, %d own (%v)", problems, raw, organic, own, err)
+	var problems uint64
+	if err := store.Conn().QueryRow(t.Context(), "SELECT count() FROM problems").Scan(&problems); err != nil || problems != 3 {
+		t.Errorf("the view says %d problems (%v)", problems, err)
 	}
 }
