@@ -107,6 +107,7 @@ func TestDemo(t *testing.T) {
 		}
 		golden(t, dir, name, story.String())
 	}
+	t.Run("statement", func(t *testing.T) { states(t, again, dir) }) // the last, for it closes and decides
 }
 
 // The labels hold as well for a worker that follows chain and logs while they grow: they do not rest on logs that have ended.
