@@ -110,6 +110,13 @@ type Counted struct{ Hours, Days, Months, Restated int }
 // compareEvery is how often all numbers are compared: what another process marked and left uncounted is found by then.
 const compareEvery = time.Minute
 
+// CompareAll has the next count look at all numbers.
+func (t *Tally) CompareAll() {
+	t.counting.Lock()
+	defer t.counting.Unlock()
+	t.compared = time.Time{}
+}
+
 // Count counts what has changed. Others may count the same store.
 func (t *Tally) Count(ctx context.Context) (c Counted, err error) {
 	t.counting.Lock()

@@ -109,9 +109,17 @@ func (s *onStore) auditor() *reconcile.Auditor {
 	return reconcile.New(s.store, s.cfg.Audit(), slog.New(slog.DiscardHandler), nil)
 }
 
-// books is everything that people read, by name.
+// books is everything that people read, by name. Each book is what is counted from payments.
 func (s *onStore) books() map[string]string {
 	s.t.Helper()
+	verified, err := s.auditor().VerifyBooks(s.t.Context(), 5)
+	must(s.t, err)
+	for _, d := range verified.Differences {
+		s.t.Error(d)
+	}
+	if verified.Waiting > 0 {
+		s.t.Errorf("%d hours wait to be counted", verified.Waiting)
+	}
 	ctx, b, all := s.t.Context(), books.New(s.store, s.cfg.Audit()), map[string]string{}
 	write := func(name string, f func(*bytes.Buffer) error) {
 		s.t.Helper()
@@ -145,13 +153,21 @@ func (s *onStore) books() map[string]string {
 		}
 		return err
 	})
-	for _, view := range []string{"verdicts", "revenue", "exceptions", "own_payments", "causes", "problems"} {
+	read := func(view, columns string) {
 		write(view, func(w *bytes.Buffer) error {
 			var rows []string
-			err := s.store.Conn().QueryRow(ctx, "SELECT arraySort(groupArray(toString(tuple(*)))) FROM "+view).Scan(&rows)
+			err := s.store.Conn().QueryRow(ctx, "SELECT arraySort(groupArray(toString(tuple("+columns+")))) FROM "+view).Scan(&rows)
 			w.WriteString(strings.Join(rows, "\n"))
 			return err
 		})
+	}
+	for _, view := range []string{"verdicts", "revenue", "exceptions", "own_payments", "causes", "problems", "prices_hours", "facilitators_hours", "exceptions_open"} {
+		read(view, "*")
+	}
+	read("revenue_hours", "* EXCEPT (payers), finalizeAggregation(payers)")
+	for _, view := range []string{"revenue_between", "facilitator_scorecard"} {
+		columns := map[string]string{"revenue_between": "* EXCEPT (payers), finalizeAggregation(payers)", "facilitator_scorecard": "*"}[view]
+		read(view+"(since = '2000-01-01 00:00:00', until = '2100-01-01 00:00:00')", columns)
 	}
 	return all
 }
