@@ -70,6 +70,7 @@ var (
 		"payments", "settled", "unlogged", "said_success", "said_failure", "opened", "false_success", "false_failure", "gas_wei", "gas_transactions", "gas_payments",
 	}
 	facilitatorColumns = slices.Concat(facilitatorKeys, facilitatorSums, []string{"latency", "latency_payments", "lag", "lag_payments"})
+	nullable           = []string{"gross", "claimed"}
 	exceptionColumns   = []string{"pid", "tail", "token", "decimals", "verdict", "detail", "finality", "facilitator", "pay_to", "resource", "gross", "claimed", "since"}
 )
 
@@ -171,13 +172,15 @@ func (t *Tally) write(ctx context.Context, b book, units []version) error {
 	if b.marks {
 		columns += ", marks"
 	}
-	lists := make([]string, len(b.columns)) // groupArray leaves nulls out, except within tuples
-	for i := range b.columns {
-		lists[i] = fmt.Sprintf("arrayMap(x -> x.%d, lines)", i+1)
+	lists := make([]string, len(b.columns))
+	for i, c := range b.columns {
+		lists[i] = "groupArray(" + c + ")"
+		if slices.Contains(nullable, c) { // groupArray leaves nulls out, except within tuples
+			lists[i] = "arrayMap(x -> x.1, groupArray(tuple(" + c + ")))"
+		}
 	}
-	names := strings.Join(b.columns, ", ")
-	err := t.store.Conn().Exec(ctx, "INSERT INTO "+b.table+" ("+columns+", "+names+") SELECT "+head("start")+", "+strings.Join(lists, ", ")+
-		" FROM (SELECT chain_id, start, groupArray(("+names+")) AS lines FROM ("+b.lines+") GROUP BY chain_id, start)")
+	err := t.store.Conn().Exec(ctx, "INSERT INTO "+b.table+" ("+columns+", "+strings.Join(b.columns, ", ")+") SELECT "+head("start")+", "+strings.Join(lists, ", ")+
+		" FROM ("+b.lines+") GROUP BY chain_id, start")
 	if err != nil {
 		return fmt.Errorf("counting %s: %w", b.table, err)
 	}

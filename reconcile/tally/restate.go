@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/holiman/uint256"
+
 	"x402audit/schema"
 )
 
@@ -21,28 +23,31 @@ func (t *Tally) restate(ctx context.Context, hours []version) (int, error) {
 		return 0, err
 	}
 	now := map[unit]version{}
-	var since []string // what is recorded and not counted, as far as is known
 	for _, v := range hours {
 		now[v.unit] = v
-		since = append(since, fmt.Sprintf("(chain_id = %d AND hour = toDateTime(%d, 'UTC') AND version >= %d)", v.chain, v.at, units[v.unit].version))
+	}
+	said, err := t.said(ctx, units, hours)
+	if err != nil {
+		return 0, err
 	}
 	in := tuples(unitsOf(hours))
-	const line = "token, decimals, facilitator, pay_to, resource"
 	sums := make([]string, len(revenueSums))
 	for i, s := range revenueSums {
-		sums[i] = "('" + s + "', toUInt256(sum(" + s + ")))"
+		sums[i] = "toUInt256(sum(" + s + "))"
 	}
-	figures := "arrayJoin([" + strings.Join(sums, ", ") + "]) AS f FROM "
-	rows, err := t.store.Conn().Query(ctx, `SELECT chain_id, toInt64(toUnixTimestamp(start)), `+line+`, figure, if(countIf(side = 2) > 0, sumIf(value, side = 2), sumIf(value, side = 1)) AS before, sumIf(value, side = 0) AS after
+	figures := "[" + strings.Join(sums, ", ") + "] AS figures"
+	moved := "HAVING was != is"
+	if len(said) > 0 {
+		moved = ""
+	}
+	rows, err := t.store.Conn().Query(ctx, `SELECT chain_id, toInt64(toUnixTimestamp(start)), `+restatedLine+`, sumForEachIf(figures, side = 0) AS was, sumForEachIf(figures, side = 1) AS is
 		FROM
 		(
-			SELECT 0 AS side, chain_id, start, `+line+`, f.1 AS figure, f.2 AS value FROM (SELECT chain_id, start, `+line+`, `+figures+`(`+revenueOf(in)+`) GROUP BY chain_id, start, `+line+`)
+			SELECT 0 AS side, chain_id, hour AS start, `+restatedLine+`, `+figures+` FROM (SELECT * FROM revenue_hours WHERE (chain_id, hour) IN `+in+`) GROUP BY chain_id, start, `+restatedLine+`
 			UNION ALL
-			SELECT 1, chain_id, hour, `+line+`, f.1, f.2 FROM (SELECT chain_id, hour, `+line+`, `+figures+`(SELECT * FROM revenue_hours WHERE (chain_id, hour) IN `+in+`) GROUP BY chain_id, hour, `+line+`)
-			UNION ALL
-			SELECT 2, chain_id, hour, `+line+`, figure, argMax(is, version) FROM restatements WHERE `+strings.Join(since, " OR ")+` GROUP BY chain_id, hour, `+line+`, figure
+			SELECT 1, chain_id, start, `+restatedLine+`, `+figures+` FROM (`+revenueOf(in)+`) GROUP BY chain_id, start, `+restatedLine+`
 		)
-		GROUP BY chain_id, start, `+line+`, figure HAVING before != after ORDER BY chain_id, start, `+line+`, figure`)
+		GROUP BY chain_id, start, `+restatedLine+` `+moved+` ORDER BY chain_id, start, `+restatedLine)
 	if err != nil {
 		return 0, fmt.Errorf("restating closed hours: %w", err)
 	}
@@ -50,20 +55,63 @@ func (t *Tally) restate(ctx context.Context, hours []version) (int, error) {
 	var all []schema.Restatement
 	for rows.Next() {
 		var r schema.Restatement
-		var was, is big.Int
-		if err := rows.Scan(&r.ChainID, &r.Hour, &r.Token, &r.Decimals, &r.Facilitator, &r.PayTo, &r.Resource, &r.Figure, &was, &is); err != nil {
+		var was, is []*big.Int // empty where the line is not there
+		if err := rows.Scan(&r.ChainID, &r.Hour, &r.Token, &r.Decimals, &r.Facilitator, &r.PayTo, &r.Resource, &was, &is); err != nil {
 			return 0, fmt.Errorf("restating closed hours: %w", err)
 		}
-		r.Was.SetFromBig(&was)
-		r.Is.SetFromBig(&is)
 		u := unit{r.ChainID, r.Hour}
 		r.Version, r.Why, r.FinalTime = now[u].version, risen(units[u].marks, now[u].marks), t.finals[r.ChainID].final
-		all = append(all, r)
+		for i, figure := range revenueSums {
+			r.Figure, r.Was, r.Is = figure, uint256.Int{}, uint256.Int{}
+			if len(was) > 0 {
+				r.Was.SetFromBig(was[i])
+			}
+			if len(is) > 0 {
+				r.Is.SetFromBig(is[i])
+			}
+			if recorded, ok := said[figureOf(&r)]; ok {
+				r.Was = recorded.Is
+			}
+			if r.Was != r.Is {
+				all = append(all, r)
+			}
+		}
 	}
 	if err := rows.Err(); err != nil {
 		return 0, fmt.Errorf("restating closed hours: %w", err)
 	}
 	return len(all), schema.Restatements.Insert(ctx, t.store, all)
+}
+
+// restatedLine is what tells restatements of an hour apart, beside the figure.
+const restatedLine = "token, decimals, facilitator, pay_to, resource"
+
+// said is what is recorded of hours and, as far as is known, not counted: by figure, the newest.
+func (t *Tally) said(ctx context.Context, units map[unit]version, hours []version) (map[figureKey]schema.Restatement, error) {
+	since := make([]string, len(hours))
+	for i, v := range hours {
+		since[i] = fmt.Sprintf("(chain_id = %d AND hour = toDateTime(%d, 'UTC') AND version >= %d)", v.chain, v.at, units[v.unit].version)
+	}
+	rows, err := schema.Restatements.Select(ctx, t.store, "WHERE "+strings.Join(since, " OR ")+" ORDER BY version", nil)
+	if err != nil {
+		return nil, err
+	}
+	said := map[figureKey]schema.Restatement{}
+	for _, r := range rows {
+		said[figureOf(&r)] = r
+	}
+	return said, nil
+}
+
+// figureKey is a figure of a line of an hour.
+type figureKey struct {
+	unit
+	token, payTo                  schema.Address
+	facilitator, resource, figure string
+}
+
+func figureOf(r *schema.Restatement) figureKey {
+	return figureKey{unit{r.ChainID, r.Hour}, r.Token, r.PayTo, r.Facilitator, r.Resource, r.Figure}
 }
 
 // counted are the units of hours as they stand.

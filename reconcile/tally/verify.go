@@ -158,7 +158,7 @@ func (t *Tally) compare(ctx context.Context, c comparison, most int) (differ []D
 		}
 		return "[" + strings.Join(texts, ", ") + "]"
 	}
-	rows, err := t.store.Conn().Query(ctx, fmt.Sprintf(`SELECT line, anyIf(v, side = 0), anyIf(v, side = 1), countIf(side = 0), countIf(side = 1), uniqExactMergeIf(payers, side = 0), uniqExactMergeIf(payers, side = 1)
+	rows, err := t.store.Conn().Query(ctx, fmt.Sprintf(`SELECT line, anyIf(v, side = 0), anyIf(v, side = 1), countIf(side = 0), countIf(side = 1), uniqExactMergeIf(payers, side = 0), uniqExactMergeIf(payers, side = 1), uniqExactMerge(payers)
 		FROM (SELECT x.1 AS side, %s AS line, %s AS v, x.%d AS payers FROM (SELECT tuple(*) AS x FROM (SELECT 0, * FROM (%s) UNION ALL SELECT 1, * FROM (%s))))
 		GROUP BY line HAVING countIf(side = 0) != 1 OR countIf(side = 1) != 1 OR anyIf(v, side = 0) != anyIf(v, side = 1)
 			OR uniqExactMergeIf(payers, side = 0) != uniqExactMerge(payers) OR uniqExactMergeIf(payers, side = 1) != uniqExactMerge(payers)
@@ -169,8 +169,8 @@ func (t *Tally) compare(ctx context.Context, c comparison, most int) (differ []D
 	defer rows.Close()
 	for rows.Next() {
 		var line, is, counted []string
-		var here, there, payers, others uint64
-		if err := rows.Scan(&line, &is, &counted, &here, &there, &payers, &others); err != nil {
+		var here, there, payers, others, together uint64
+		if err := rows.Scan(&line, &is, &counted, &here, &there, &payers, &others, &together); err != nil {
 			return nil, err
 		}
 		d := Difference{Book: c.book}
@@ -192,8 +192,8 @@ func (t *Tally) compare(ctx context.Context, c comparison, most int) (differ []D
 					what = append(what, fmt.Sprintf("%s is %s, counted %s", column, is[i], counted[i]))
 				}
 			}
-			if payers != others || len(what) == 0 {
-				what = append(what, fmt.Sprintf("payers are %d, counted %d, not the same", payers, others))
+			if payers != together || others != together {
+				what = append(what, fmt.Sprintf("payers are %d, counted %d, together %d", payers, others, together))
 			}
 			d.What = strings.Join(what, "; ")
 		}
