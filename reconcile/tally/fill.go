@@ -27,7 +27,11 @@ func (t *Tally) Fill(ctx context.Context) error {
 	if filled {
 		return nil
 	}
-	if err := t.fill(ctx); err != nil {
+	s, err := t.readState(ctx)
+	if err == nil && !s.there { // of several processes one at a time
+		err = t.store.Alone(ctx, Cursor, func() error { return t.fill(ctx) })
+	}
+	if err != nil {
 		return fmt.Errorf("filling payments_by_hour: %w", err)
 	}
 	t.mu.Lock()

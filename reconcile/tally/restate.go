@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/holiman/uint256"
-
 	"x402audit/schema"
 )
 
@@ -31,54 +29,64 @@ func (t *Tally) restate(ctx context.Context, hours []version) (int, error) {
 		return 0, err
 	}
 	in := tuples(unitsOf(hours))
-	sums := make([]string, len(revenueSums))
+	sums, olds, news := make([]string, len(revenueSums)), make([]string, len(revenueSums)), make([]string, len(revenueSums))
 	for i, s := range revenueSums {
-		sums[i] = "toUInt256(sum(" + s + "))"
+		sums[i] = "sum(" + s + ")"
+		olds[i], news[i] = fmt.Sprintf("toUInt256(old.%d)", i+1), fmt.Sprintf("toUInt256(new.%d)", i+1)
 	}
-	figures := "[" + strings.Join(sums, ", ") + "] AS figures"
-	moved := "HAVING was != is"
+	figures := "(" + strings.Join(sums, ", ") + ") AS figures"
+	moved := "HAVING old != new"
 	if len(said) > 0 {
 		moved = ""
 	}
-	rows, err := t.store.Conn().Query(ctx, `SELECT chain_id, toInt64(toUnixTimestamp(start)), `+restatedLine+`, sumForEachIf(figures, side = 0) AS was, sumForEachIf(figures, side = 1) AS is
+	rows, err := t.store.Conn().Query(ctx, `SELECT chain_id, toInt64(toUnixTimestamp(start)), `+restatedLine+`, [`+strings.Join(olds, ", ")+`], [`+strings.Join(news, ", ")+`]
+		FROM
+		(
+			SELECT chain_id, start, `+restatedLine+`, anyIf(figures, side = 0) AS old, anyIf(figures, side = 1) AS new -- zeros where the line is not there
 		FROM
 		(
 			SELECT 0 AS side, chain_id, hour AS start, `+restatedLine+`, `+figures+` FROM (SELECT * FROM revenue_hours WHERE (chain_id, hour) IN `+in+`) GROUP BY chain_id, start, `+restatedLine+`
 			UNION ALL
 			SELECT 1, chain_id, start, `+restatedLine+`, `+figures+` FROM (`+revenueOf(in)+`) GROUP BY chain_id, start, `+restatedLine+`
 		)
-		GROUP BY chain_id, start, `+restatedLine+` `+moved+` ORDER BY chain_id, start, `+restatedLine)
+		GROUP BY chain_id, start, `+restatedLine+` `+moved+`
+		)
+		ORDER BY chain_id, start, `+restatedLine)
 	if err != nil {
 		return 0, fmt.Errorf("restating closed hours: %w", err)
 	}
 	defer rows.Close()
 	var all []schema.Restatement
+	tell := func(r schema.Restatement) {
+		u := unit{r.ChainID, r.Hour}
+		r.Version, r.Why, r.FinalTime = now[u].version, risen(units[u].marks, now[u].marks), t.finals[r.ChainID].final
+		if recorded, ok := said[figureOf(&r)]; ok {
+			r.Was = recorded.Is
+			delete(said, figureOf(&r))
+		}
+		if r.Was != r.Is {
+			all = append(all, r)
+		}
+	}
 	for rows.Next() {
 		var r schema.Restatement
-		var was, is []*big.Int // empty where the line is not there
+		var was, is []*big.Int
 		if err := rows.Scan(&r.ChainID, &r.Hour, &r.Token, &r.Decimals, &r.Facilitator, &r.PayTo, &r.Resource, &was, &is); err != nil {
 			return 0, fmt.Errorf("restating closed hours: %w", err)
 		}
-		u := unit{r.ChainID, r.Hour}
-		r.Version, r.Why, r.FinalTime = now[u].version, risen(units[u].marks, now[u].marks), t.finals[r.ChainID].final
 		for i, figure := range revenueSums {
-			r.Figure, r.Was, r.Is = figure, uint256.Int{}, uint256.Int{}
-			if len(was) > 0 {
-				r.Was.SetFromBig(was[i])
-			}
-			if len(is) > 0 {
-				r.Is.SetFromBig(is[i])
-			}
-			if recorded, ok := said[figureOf(&r)]; ok {
-				r.Was = recorded.Is
-			}
-			if r.Was != r.Is {
-				all = append(all, r)
-			}
+			r.Figure = figure
+			r.Was.SetFromBig(was[i])
+			r.Is.SetFromBig(is[i])
+			tell(r)
 		}
 	}
 	if err := rows.Err(); err != nil {
 		return 0, fmt.Errorf("restating closed hours: %w", err)
+	}
+	for _, r := range said { // of lines that are neither there nor here
+		r.Is.Clear()
+		tell(r)
 	}
 	return len(all), schema.Restatements.Insert(ctx, t.store, all)
 }
