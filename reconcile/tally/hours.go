@@ -79,11 +79,11 @@ var (
 func revenueOf(hours string) string {
 	return `SELECT chain_id, hour AS start, ` + strings.Join(revenueKeys, ", ") + `,
 		count() AS charges, countIf(raw) AS payments, sumIf(moved, raw) AS gross_units, sumIf(assumeNotNull(net), raw AND net IS NOT NULL) AS net_units,
-		sumIf(moved - least(moved, assumeNotNull(net)), raw AND net IS NOT NULL) AS fee_units, countIf(raw AND net IS NULL) AS net_unclear,
+		sumIf(toUInt256(moved - least(moved, assumeNotNull(net))), raw AND net IS NOT NULL) AS fee_units, countIf(raw AND net IS NULL) AS net_unclear,
 		sumIf(ifNull(refunded, 0), raw) AS refunded_units, countIf(raw AND verdict = 'unlogged') AS unlogged_payments, sumIf(moved, raw AND verdict = 'unlogged') AS unlogged_units,
 		sumIf(moved, raw AND own) AS own_units, countIf(verdict = 'offchain') AS offchain_payments, sumIf(ifNull(claimed, 0), verdict = 'offchain') AS offchain_units,
 		sum(answers) AS served, sumIf(due, required IS NOT NULL) AS served_units, sumIf(answers, required IS NULL) AS served_unpriced,
-		sumIf(paid, answers > 0 AND required IS NOT NULL) AS paid_units, sumIf(due - least(due, paid), answers > 0 AND required IS NOT NULL) AS leaked_units,
+		sumIf(paid, answers > 0 AND required IS NOT NULL) AS paid_units, sumIf(toUInt256(due - least(due, paid)), answers > 0 AND required IS NOT NULL) AS leaked_units,
 		uniqExactStateIf(authorizer, raw) AS payers
 	FROM
 	(
