@@ -55,7 +55,8 @@ func TestPlanRefuses(t *testing.T) {
 	}
 }
 
-// Every migration has a plan, and the engine reads each statement of it, replicated ones included.
+// Every migration has a plan, and the engine reads each statement of it, replicated ones included. It runs none of those: the embedded engine refuses ON CLUSTER (392), having no worker for
+// distributed DDL. Told one by one, two engines with Debian's ZooKeeper 3.8 made Replicated tables, but the second never counted as alive to the first, and inserts failed for want of a quorum (285).
 func TestPlanOfMigrations(t *testing.T) {
 	s := open(t)
 	all, err := readMigrations()

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -44,6 +45,9 @@ type Options struct {
 	// Keep is the folder that is left for the other commands. Empty is DefaultDir. One that a demo wrote is replaced, any other that is not
 	// empty is refused.
 	Keep string
+	// DSN is a ClickHouse server's database, an empty one, that the books go into; empty is the embedded engine in the folder. Of Environ only the server's password is read.
+	DSN     string
+	Environ []string
 	// Out gets the demo's report, Err progress and warnings. Nil is nowhere.
 	Out, Err io.Writer
 	// Serve keeps the books open for Grafana until the context ends, on HTTPPort, 0 for any free one.
@@ -110,6 +114,8 @@ func Run(ctx context.Context, o Options) (err error) {
 // run is one demo under way.
 type run struct {
 	dir      string
+	dsn      string
+	environ  []string
 	out, err io.Writer
 	seed     string
 	honest   int
@@ -124,7 +130,7 @@ type run struct {
 }
 
 func newRun(o Options) *run {
-	r := &run{dir: o.Keep, out: o.Out, err: o.Err, seed: o.Seed, honest: o.Honest, port: o.HTTPPort}
+	r := &run{dir: o.Keep, dsn: o.DSN, environ: o.Environ, out: o.Out, err: o.Err, seed: o.Seed, honest: o.Honest, port: o.HTTPPort}
 	if r.dir == "" {
 		r.dir = DefaultDir
 	}
@@ -159,7 +165,10 @@ func (r *run) configFile() string { return filepath.Join(r.dir, ConfigFile) }
 // install fetches what is not on the machine yet.
 func (r *run) install(ctx context.Context) error {
 	var took time.Duration
-	if _, err := engine.Find(""); errors.Is(err, engine.ErrNotInstalled) {
+	what := "the embedded engine (ClickHouse) and anvil"
+	if r.dsn != "" {
+		what = "anvil and its contracts"
+	} else if _, err := engine.Find(""); errors.Is(err, engine.ErrNotInstalled) {
 		if _, took, err = engine.Install(ctx, r.err); err != nil {
 			return err
 		}
@@ -170,11 +179,11 @@ func (r *run) install(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	what := "the embedded engine (ClickHouse) and anvil, kept in the cache for later runs"
-	if took+more == 0 {
-		what = "nothing: the embedded engine (ClickHouse) and anvil are there"
+	if took+more > 0 {
+		r.took("install", what+", kept in the cache for later runs", took+more)
+	} else {
+		r.took("install", "nothing: "+what+" are there", 0)
 	}
-	r.took("install", what, took+more)
 	return nil
 }
 
@@ -190,8 +199,12 @@ func (r *run) start(ctx context.Context) (err error) {
 	if err := os.WriteFile(r.configFile(), r.scenario.Config(), 0o600); err != nil {
 		return err
 	}
-	// The file alone: what the environment says is for the store of the reader's own.
-	if r.cfg, err = config.Load(r.configFile(), nil, config.Flags{}); err != nil {
+	// The file alone: what the environment says is for the store of the reader's own. A server that was named has its password there.
+	var environ []string
+	if r.dsn != "" {
+		environ = slices.DeleteFunc(slices.Clone(r.environ), func(v string) bool { return !strings.HasPrefix(v, "X402AUDIT_CLICKHOUSE_PASSWORD=") })
+	}
+	if r.cfg, err = config.Load(r.configFile(), environ, config.Flags{DSN: r.dsn}); err != nil {
 		return err
 	}
 	r.cfg.ClickHouse.HTTPPort = r.port
@@ -201,6 +214,13 @@ func (r *run) start(ctx context.Context) (err error) {
 	}
 	if _, err := r.store.Migrate(ctx); err != nil {
 		return err
+	}
+	var blocks uint64
+	if err := r.store.Conn().QueryRow(ctx, "SELECT count() FROM blocks").Scan(&blocks); err != nil {
+		return fmt.Errorf("looking whether the database is empty: %w", err)
+	}
+	if blocks > 0 {
+		return fmt.Errorf("the database holds %d blocks of a chain already: the demo needs an empty one", blocks)
 	}
 	r.took("start", "anvil as Base with a USDC of its own, and ClickHouse", time.Since(began))
 	return nil
@@ -292,8 +312,12 @@ func (r *run) next(judged map[string]Judged) {
 	if strings.Contains(filepath.ToSlash(os.Args[0]), "/go-build") {
 		program = "go run ./cmd/x402audit"
 	}
-	file := r.configFile()
-	r.line("\nThe chain is gone, the books are in %s. To look further:", r.dir)
+	file, where := r.configFile(), r.dir
+	if r.dsn != "" {
+		where = "the database of " + withoutPassword(r.dsn)
+		file += " --dsn " + withoutPassword(r.dsn)
+	}
+	r.line("\nThe chain is gone, the books are in %s. To look further:", where)
 	for _, what := range []string{
 		"front-run: the facilitator finds the nonce used", "replayed at another facilitator", "served twice: another resource for the same payment",
 		"served, and never settled", "paid twice: again after a timeout",
@@ -305,4 +329,14 @@ func (r *run) next(judged map[string]Judged) {
 	}
 	r.line("  %s report -c %s --format json", program, file)
 	r.line("  %s export findings -c %s --format csv", program, file)
+}
+
+// withoutPassword is a DSN as it may be shown.
+func withoutPassword(dsn string) string {
+	u, err := url.Parse(dsn)
+	if err != nil {
+		return "the server"
+	}
+	u.User, u.RawQuery = url.User(u.User.Username()), ""
+	return u.String()
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"flag"
 	"io"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -324,4 +325,29 @@ func TestPrepare(t *testing.T) {
 	f("somebody's books", "no demo wrote it", map[string]string{ConfigFile: "chains: []\n", engineData + "/x": "x"})
 	f("anything else", "no demo wrote it", map[string]string{"thesis.tex": "x"})
 	f("a demo's with something of the reader's own", "notes.txt", map[string]string{ConfigFile: marked, "notes.txt": "x"})
+}
+
+// The demo's books can go into a server's database, which has to be empty; its password is shown nowhere.
+func TestDemoOnServer(t *testing.T) {
+	dsn, err := url.Parse(enginetest.DSN(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	password, _ := dsn.User.Password()
+	dsn.User = url.User(dsn.User.Username())
+	o := Options{
+		Keep: filepath.Join(t.TempDir(), "demo"), Err: os.Stderr, Seed: "server", Honest: 20, DSN: dsn.String(),
+		Environ: []string{"X402AUDIT_MERCHANTS=nobody", "X402AUDIT_CLICKHOUSE_PASSWORD=" + password},
+	}
+	var out bytes.Buffer
+	o.Out = &out
+	if err := Run(t.Context(), o); err != nil {
+		t.Fatalf("%v\n%s", err, out.String())
+	}
+	if text := out.String(); strings.Contains(text, password) || !strings.Contains(text, " --dsn "+dsn.String()) {
+		t.Errorf("the password is shown, or the database is not:\n%s", text)
+	}
+	if err := Run(t.Context(), o); err == nil || !strings.Contains(err.Error(), "blocks of a chain already: the demo needs an empty one") {
+		t.Errorf("on a database that is not empty: %v", err)
+	}
 }
