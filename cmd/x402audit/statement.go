@@ -58,7 +58,7 @@ func (c *commands) statementCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.Write(c.out, f, statement.DefaultLedger())
+			return s.Write(c.out, f, o.cfg.Statements.Accounts)
 		},
 	})
 	f := cmd.Flags()

@@ -32,13 +32,14 @@ func defaults() *Config {
 			CircularPayments: limits.CircularPayments, CircularShare: limits.CircularShare, CircularHub: limits.CircularHub,
 			PoisoningSettlements: limits.PoisoningSettlements, PoisoningDust: Units(limits.PoisoningDust),
 		}},
-		Close:    closeDefaults(),
-		Receive:  receiveDefaults(),
-		Read:     Read{Listen: ListenOff},
-		Grafana:  grafanaDefaults(),
-		Schedule: Schedule{Reconcile: "@every 10s", Windows: "@every 10m"},
-		HTTP:     HTTP{Listen: "127.0.0.1:9402"},
-		Log:      Logging{Level: "info", Format: "auto"},
+		Close:      closeDefaults(),
+		Statements: statementsDefaults(),
+		Receive:    receiveDefaults(),
+		Read:       Read{Listen: ListenOff},
+		Grafana:    grafanaDefaults(),
+		Schedule:   Schedule{Reconcile: "@every 10s", Windows: "@every 10m"},
+		HTTP:       HTTP{Listen: "127.0.0.1:9402"},
+		Log:        Logging{Level: "info", Format: "auto"},
 	}
 }
 
@@ -57,6 +58,7 @@ func (t *tree) complete(c *Config) {
 	t.thresholds(&c.Auditing.Thresholds)
 	t.secondBy(c)
 	t.close(&c.Close)
+	t.statements(c)
 	t.retention(&c.Retention)
 	t.schedule("schedule.reconcile", c.Schedule.Reconcile)
 	t.schedule("schedule.windows", c.Schedule.Windows)

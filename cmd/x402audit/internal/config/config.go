@@ -42,6 +42,7 @@ type Config struct {
 	Rules        Rules         `yaml:"rules"`
 	Auditing     Auditing      `yaml:"audit"`
 	Close        Close         `yaml:"close"`
+	Statements   Statements    `yaml:"statements"`
 	Retention    Retention     `yaml:"retention"`
 	Schedule     Schedule      `yaml:"schedule"`
 	HTTP         HTTP          `yaml:"http"`
@@ -161,6 +162,10 @@ type Thresholds struct {
 type Schedule struct {
 	Reconcile string `yaml:"reconcile"`
 	Windows   string `yaml:"windows"` // when the rules over windows of final evidence look again
+
+	Statements string `yaml:"statements"` // when statements of the last whole period are written; empty: not by the worker
+	Candidates string `yaml:"candidates"` // when it is told which periods can be closed, and what keeps the others; empty: never
+	TieOut     string `yaml:"tie_out"`    // when balances of the last whole day are held against Transfers; empty: never
 
 	Dashboards string `yaml:"dashboards"` // when dashboards and alerts are pushed to Grafana; empty: not by the worker
 }

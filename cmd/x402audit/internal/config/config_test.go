@@ -88,11 +88,11 @@ func TestProblems(t *testing.T) {
 	f(base+"rules:\n  open_fro: 1h\n  dust: 1.5\n",
 		`x402audit.yaml:3: unknown key rules.open_fro; did you mean open_for?`,
 		`x402audit.yaml:4: rules.dust: "1.5" is not an amount in atomic units`)
-	f(base+"quux: 1\n", `x402audit.yaml:2: unknown key quux; the keys here are clickhouse, chains, merchants, facilitators, logs, receive, read, rules, audit, close, retention, schedule, http, grafana, log`)
+	f(base+"quux: 1\n", `x402audit.yaml:2: unknown key quux; the keys here are clickhouse, chains, merchants, facilitators, logs, receive, read, rules, audit, close, statements, retention, schedule, http, grafana, log`)
 	f(base+"log: {level: info, level: debug}\n", `x402audit.yaml:2: log.level is given twice`)
 	f(base+"log: [\n", `x402audit.yaml:2: not YAML: did not find expected node content`)
 	f(base+"---\nlog: {}\n", `x402audit.yaml: the file holds more than one YAML document`)
-	f("- a\n", `x402audit.yaml:1: the configuration: expected a mapping of clickhouse, chains, merchants, facilitators, logs, receive, read, rules, audit, close, retention, schedule, http, grafana, log`)
+	f("- a\n", `x402audit.yaml:1: the configuration: expected a mapping of clickhouse, chains, merchants, facilitators, logs, receive, read, rules, audit, close, statements, retention, schedule, http, grafana, log`)
 
 	f(base+"clickhouse: {http_port: 70000}\n", `x402audit.yaml:2: clickhouse.http_port: expected a whole number up to 65535, not "70000"`)
 	f(base+"clickhouse: {http_port: 9, tcp_port: 9}\n", `x402audit.yaml:2: clickhouse.tcp_port: 9 is the http_port as well`)

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"x402audit/cmd/x402audit/internal/config"
 	"x402audit/dashboards"
 )
 
@@ -24,10 +23,12 @@ func TestPushes(t *testing.T) {
 		http.Error(w, "starting", http.StatusServiceUnavailable)
 	}))
 	defer grafana.Close()
-	w := &Worker{cfg: &config.Config{Schedule: config.Schedule{Dashboards: "@every 1s"}}, log: slog.New(slog.DiscardHandler)}
+	w := &Worker{log: slog.New(slog.DiscardHandler)}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- w.pushes(ctx, dashboards.Grafana{URL: grafana.URL}) }()
+	go func() {
+		ended <- w.on(ctx, "dashboards", "@every 1s", func(ctx context.Context) error { return w.push(ctx, dashboards.Grafana{URL: grafana.URL}) })
+	}()
 	select {
 	case <-twice:
 	case err := <-ended:

@@ -110,8 +110,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	group.Go(func() error { return w.ingest.Run(ctx, w.changed) })
 	group.Go(func() error { return w.sweeps(ctx) })
 	group.Go(func() error { return w.counts(ctx) })
-	if grafana, ok := w.cfg.Dashboards(); ok && w.cfg.Schedule.Dashboards != "" {
-		group.Go(func() error { return w.pushes(ctx, grafana) })
+	for _, job := range w.schedule() {
+		group.Go(func() error { return w.on(ctx, job.key, job.at, job.do) })
 	}
 	if e := w.store.Engine(); e != nil {
 		group.Go(func() error {
