@@ -1,7 +1,6 @@
 package statement
 
 import (
-	"fmt"
 	"io"
 	"strconv"
 
@@ -102,7 +101,7 @@ func (s *Statement) csv(w io.Writer) error {
 		figures("account", string(a.Class), a.Name, a.Currency, "debits", a.Debits, "credits", a.Credits, "balance", a.Balance)
 	}
 	for _, k := range s.Chain {
-		plain("close", fmt.Sprintf("%s/%d", k.Merchant, k.Number), k.From+" "+k.To, "id", k.ID)
+		plain("chain", k.name(), k.What+" "+k.period(), "id", k.ID)
 	}
 	c.Flush()
 	return c.Error()

@@ -124,8 +124,8 @@ type pageAccounts struct {
 type pageAccount struct{ Path, Debits, Credits, Balance string }
 
 type pageClose struct {
-	Name, Period, ID, Previous, Recorded, By string
-	This                                     bool
+	Name, What, Period, ID, Previous, Recorded, By string
+	This                                           bool
 }
 
 // The page names so many addresses.
@@ -185,7 +185,7 @@ func (s *Statement) page() *page {
 	p.Accounts = s.pageAccounts()
 	for _, c := range s.Chain {
 		p.Chain = append(p.Chain, pageClose{
-			Name: fmt.Sprintf("%s/%d", c.Merchant, c.Number), Period: between(&c.From, &c.To), ID: c.ID, Previous: cmp.Or(text(c.Previous), "none"), Recorded: c.Recorded, By: c.By,
+			Name: c.name(), What: c.What, Period: strings.TrimPrefix(c.period(), "-"), ID: c.ID, Previous: cmp.Or(text(c.Previous), "none"), Recorded: c.Recorded, By: c.By,
 			This: s.Close != nil && s.Close.ID == c.ID,
 		})
 	}

@@ -81,13 +81,13 @@ func TestPageOfAClose(t *testing.T) {
 	s.Carried.Payments = []close.CarriedPayment{{Verdict: "pending", Finality: "latest", Currency: c, Settled: schema.Units(1_500_000)}}
 	s.Adjustments = []close.AdjustedFigure{{Reasons: []close.Reason{close.ReasonRefund}, Currency: c, Adjustments: 3, Delta: close.Delta{Revenue: "0", Gross: "0", Net: "0", Fee: "0", Refunded: "1500000", Claimed: "0"}}}
 	s.Chain = []ChainLine{
-		{Merchant: "Shop", Number: 1, ID: before, From: "2026-09-01T00:00:00Z", To: "2026-10-01T00:00:00Z", By: "Ann"},
-		{Merchant: "Shop", Number: 2, ID: "0xbbbb", Previous: &before, From: "2026-10-01T00:00:00Z", To: "2026-11-01T00:00:00Z", By: "Ann"},
+		{Merchant: "Shop", Number: 1, What: "closed", ID: before, From: pointer("2026-09-01T00:00:00Z"), To: pointer("2026-10-01T00:00:00Z"), By: "Ann"},
+		{Merchant: "Shop", Number: 2, What: "closed", ID: "0xbbbb", Previous: &before, From: pointer("2026-10-01T00:00:00Z"), To: pointer("2026-11-01T00:00:00Z"), By: "Ann"},
 	}
 	html := pageOf(t, s)
 	for _, want := range []string{
 		"Closed, number 2", "1 October 2026 to 31 October 2026, UTC", "−0.000012", "not tied out: no balance was recorded", "1 payments pending, finality latest, that settled 1.500000",
-		">refund<", "1.500000", "Shop/1", "1 September 2026 to 30 September 2026, UTC", `<li class="this"><b>Shop/2</b>`, "before it: <span class=\"mono\">0xaaaa</span>",
+		">refund<", "1.500000", "Shop/1", "1 September 2026 to 30 September 2026, UTC", `<li class="this"><b>Shop/2</b> closed`, "before it: <span class=\"mono\">0xaaaa</span>",
 	} {
 		if !strings.Contains(html, want) {
 			t.Errorf("the page does not say %q", want)

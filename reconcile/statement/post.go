@@ -136,7 +136,11 @@ func (j journal) add(day string, kind Kind, l *books.Line, c books.Currency, pos
 	if len(postings) == 0 {
 		return
 	}
-	k := entryKey{day, kind, text(l.PayTo), c}
+	j.book(entryKey{day, kind, text(l.PayTo), c}, postings)
+}
+
+// book adds postings to an entry.
+func (j journal) book(k entryKey, postings []Posting) {
 	e := j[k]
 	if e == nil {
 		e = &entrySums{sums: map[Account]Signed{}}

@@ -38,7 +38,7 @@ type Statement struct {
 	Adjustments []close.AdjustedFigure `json:"adjustments"`
 	Accounts    []AccountLine          `json:"accounts"`
 	Entries     []Entry                `json:"journal"`
-	Chain       []ChainLine            `json:"chain"` // the closes of the merchant in force, in order; up to the one that this is of
+	Chain       []ChainLine            `json:"chain"` // of the merchant's closes, in order; up to the one that this is of
 }
 
 // Closed says which close a statement is of.
@@ -54,14 +54,15 @@ type Closed struct {
 	Root     string  `json:"payments_root"`
 }
 
-// ChainLine is one close in a merchant's chain.
+// ChainLine is one record in a merchant's chain of closes.
 type ChainLine struct {
 	Merchant string  `json:"merchant"`
 	Number   uint32  `json:"number"`
+	What     string  `json:"what"` // closed, reopened since, or reopening
 	ID       string  `json:"id"`
 	Previous *string `json:"previous"`
-	From     string  `json:"from"`
-	To       string  `json:"to"`
+	From     *string `json:"from"` // null of a reopening
+	To       *string `json:"to"`
 	Recorded string  `json:"recorded"`
 	By       string  `json:"by"`
 }
@@ -158,7 +159,7 @@ func (m *Maker) OfPeriod(ctx context.Context, merchant string, period books.Peri
 	s.Chain = []ChainLine{}
 	for _, c := range chains {
 		if merchant == "" || c.Merchant == merchant {
-			s.Chain = append(s.Chain, chainLines(c.InForce())...)
+			s.Chain = append(s.Chain, chainLines(c)...)
 		}
 	}
 	g.finish(s)
@@ -210,8 +211,8 @@ func (m *Maker) OfClose(ctx context.Context, name string) (*Statement, error) {
 	if err := m.Desk.EachAdjustment(ctx, c, g.adjust); err != nil {
 		return nil, err
 	}
-	before := slices.DeleteFunc(slices.Clone(chain.InForce()), func(x *close.Record) bool { return x.Number > r.Number })
-	s.Chain = chainLines(before)
+	before := slices.DeleteFunc(slices.Clone(chain.Records), func(x *close.Record) bool { return x.Number > r.Number }) // what was recorded later changes no statement
+	s.Chain = chainLines(&close.Chain{Merchant: chain.Merchant, Records: before})
 	g.finish(s)
 	return s, nil
 }
@@ -238,10 +239,17 @@ func (m *Maker) payees(merchant string) (whose books.Payees, payTo []string, err
 	return whose, payTo, nil
 }
 
-func chainLines(records []*close.Record) []ChainLine {
-	lines := []ChainLine{}
-	for _, r := range records {
-		lines = append(lines, ChainLine{r.Merchant, r.Number, schema.Hex(r.ID[:]), r.Previous, r.Manifest.From, r.Manifest.To, r.Recorded, r.By})
+func chainLines(c *close.Chain) []ChainLine {
+	lines, inForce := []ChainLine{}, c.InForce()
+	for _, r := range c.Records {
+		l := ChainLine{Merchant: r.Merchant, Number: r.Number, What: "reopening", ID: schema.Hex(r.ID[:]), Previous: r.Previous, Recorded: r.Recorded, By: r.By}
+		if m := r.Manifest; m != nil {
+			l.What, l.From, l.To = "reopened since", &m.From, &m.To
+			if slices.Contains(inForce, r) {
+				l.What = "closed"
+			}
+		}
+		lines = append(lines, l)
 	}
 	return lines
 }
@@ -344,6 +352,7 @@ func place(l *books.Line) string {
 // adjust takes back what an earlier close booked of a payment, and books what holds now.
 func (g *gathering) adjust(a *close.Adjustment) error {
 	g.tell()
+	sums := journal{}
 	for _, side := range []struct {
 		line *books.Line
 		back bool
@@ -362,7 +371,10 @@ func (g *gathering) adjust(a *close.Adjustment) error {
 				postings[i].Amount = postings[i].Amount.minus()
 			}
 		}
-		g.journal.add(atTheEnd, Adjusted, side.line, c, postings...)
+		sums.add(atTheEnd, Adjusted, side.line, c, postings...)
+	}
+	for _, e := range sums.entries(atTheEnd) { // what came to nothing is none
+		g.journal.book(entryKey{atTheEnd, Adjusted, e.PayTo, e.Currency}, e.Postings)
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"fmt"
 	"math/big"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"pgregory.net/rapid"
 
 	"x402audit/reconcile/books"
+	"x402audit/reconcile/close"
 	"x402audit/schema"
 )
 
@@ -211,5 +213,42 @@ func TestJSONReadsBack(t *testing.T) {
 	}
 	if len(v.Totals) != 1 || len(v.Journal) == 0 {
 		t.Errorf("read back %+v", v)
+	}
+}
+
+// What became known of a closed payment is booked as the difference, once; what changed nothing of its money is in no entry.
+func TestAdjustments(t *testing.T) {
+	m := &Maker{Books: books.New(nil, audit(t)), Audit: audit(t)}
+	g := m.gather(func(a string) bool { return a == shop || a == shopToo }, 0)
+	was := line(1, "2026-09-01", func(l *books.Line) { l.Verdict, l.ExceptionAge = "unlogged", pointer(int64(1)) })
+	now := line(1, "2026-09-01", func(l *books.Line) {
+		l.Verdict, l.Resolution, l.Refunded = "unlogged", pointer("accepted"), schema.Units(500_000)
+	})
+	late := line(2, "2026-09-02", nil)
+	gone := line(3, "2026-09-03", nil)
+	same := line(4, "2026-09-04", nil)
+	for _, a := range []close.Adjustment{{Was: &was, Now: &now}, {Now: &late}, {Was: &gone}, {Was: &same, Now: &same}} {
+		if err := g.adjust(&a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	to := "2026-11-01T00:00:00Z"
+	s := &Statement{To: &to}
+	g.finish(s)
+	var got []string
+	for _, e := range s.Entries {
+		for _, p := range e.Postings {
+			got = append(got, fmt.Sprintf("%s %d %s %s", e.Day, e.Payments, p.path(e.Currency), p.Amount.Format(6)))
+		}
+	}
+	want := []string{
+		"2026-10-31 3 assets:usdc:" + shop + " -0.500000", "2026-10-31 3 suspense:unlogged 1.500000", "2026-10-31 3 income:refunds:shop.example/v1/item 0.500000",
+		"2026-10-31 3 income:shop.example/v1/item -1.500000",
+	}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("booked\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if a := s.Totals[0]; a.Adjusted.String() != "-500000" || a.Kept.String() != "-500000" || a.Payments != 0 {
+		t.Errorf("%+v", a)
 	}
 }

@@ -118,9 +118,9 @@ func (s *Statement) table(w io.Writer) error {
 	p.End("none")
 
 	if len(s.Chain) > 0 {
-		p.Section("Closes", "in force", "close", "from", "to", "id", "previous")
+		p.Section("Closes", "each names the record before it by its id", "", "period", "what", "recorded", "by", "id", "previous")
 		for _, c := range s.Chain {
-			p.Row(fmt.Sprintf("%s/%d", c.Merchant, c.Number), dayOf(c.From), dayOf(c.To), c.ID, cmp.Or(text(c.Previous), "-"))
+			p.Row(c.name(), c.period(), c.What, c.Recorded, c.By, c.ID, cmp.Or(text(c.Previous), "-"))
 		}
 		p.End("")
 	}
@@ -203,6 +203,15 @@ func (s *Statement) topResources() (shown []books.ResourceLine) {
 		}
 	}
 	return shown
+}
+
+func (c *ChainLine) name() string { return fmt.Sprintf("%s/%d", c.Merchant, c.Number) }
+
+func (c *ChainLine) period() string {
+	if c.From == nil || c.To == nil {
+		return "-"
+	}
+	return between(c.From, c.To)
 }
 
 // why is what tells causes of one verdict apart.
