@@ -4,6 +4,8 @@ import (
 	"context"
 	"time"
 
+	"github.com/cenkalti/backoff/v5"
+
 	"x402audit/schema"
 )
 
@@ -15,15 +17,12 @@ const (
 	lookEvery  = time.Minute // for what another worker left uncounted
 )
 
-// counts counts until ctx ends. What fails is counted the next time.
+// counts counts until ctx ends. What fails is tried again, later and later.
 func (w *Worker) counts(ctx context.Context) error {
-	rest := time.Duration(0)
+	pauses := backoff.NewExponentialBackOff()
+	pauses.InitialInterval, pauses.MaxInterval = countEvery, 30*time.Second
+	pauses.Reset()
 	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(rest):
-		}
 		began := time.Now()
 		_, err := w.auditor.Count(ctx)
 		if ctx.Err() != nil {
@@ -32,17 +31,24 @@ func (w *Worker) counts(ctx context.Context) error {
 		if schema.Permanent(err) {
 			return err
 		}
-		again := time.After(lookEvery)
-		if err != nil {
-			w.log.Error("counting the books failed, trying again", "err", err)
-			again = time.After(0)
+		rest := max(countEvery, restFor*time.Since(began))
+		if err == nil {
+			pauses.Reset()
+		} else {
+			rest = pauses.NextBackOff()
+			w.log.Error("counting the books failed, trying again", "err", err, "in", rest.Round(time.Millisecond))
+			w.toCount()
 		}
-		rest = max(countEvery, restFor*time.Since(began))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(rest):
+		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-w.judged:
-		case <-again:
+		case <-time.After(lookEvery):
 		}
 	}
 }
