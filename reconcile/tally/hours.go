@@ -35,8 +35,9 @@ const unitsAtOnce = 2000
 
 // marks reads the versions of hours, with the marks that make them.
 func (t *Tally) marks(ctx context.Context, hours []unit) ([]version, error) {
-	rows, err := t.store.Conn().Query(ctx, `SELECT chain_id, toInt64(toUnixTimestamp(hour)), sum(seq), CAST((groupArray(concat(writer, '/', why)), groupArray(seq)), 'Map(String, UInt64)')
-		FROM book_marks FINAL WHERE (chain_id, hour) IN `+tuples(hours)+` GROUP BY chain_id, hour ORDER BY chain_id, hour`)
+	rows, err := t.store.Conn().Query(ctx, `SELECT chain_id, toInt64(toUnixTimestamp(hour)), sum(marks), CAST((groupArray(why), groupArray(marks)), 'Map(String, UInt64)')
+		FROM (SELECT chain_id, hour, toString(why) AS why, sum(seq) AS marks FROM book_marks FINAL WHERE (chain_id, hour) IN `+tuples(hours)+` GROUP BY chain_id, hour, why)
+		GROUP BY chain_id, hour ORDER BY chain_id, hour`)
 	if err != nil {
 		return nil, fmt.Errorf("reading book_marks: %w", err)
 	}

@@ -142,8 +142,8 @@ func (t *Tally) counted(ctx context.Context, hours []unit) (map[unit]version, er
 
 // risen are the reasons for which an hour was marked from was to is.
 func risen(was, is map[string]uint64) (why []string) {
-	for name, seq := range is {
-		if _, reason, _ := strings.Cut(name, "/"); seq > was[name] && !slices.Contains(why, reason) {
+	for reason, sum := range is {
+		if sum > was[reason] {
 			why = append(why, reason)
 		}
 	}

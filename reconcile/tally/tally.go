@@ -242,7 +242,7 @@ const progressEvery = 10 * time.Second
 type version struct {
 	unit
 	version uint64
-	marks   map[string]uint64 // of an hour: seq by writer and reason
+	marks   map[string]uint64 // of an hour: sum of seq by reason
 }
 
 func starts(units []version, start func(int64) int64) (all []unit) {
