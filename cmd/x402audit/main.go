@@ -2,7 +2,7 @@
 // books in ClickHouse.
 //
 // The program has no logic of its own: commands.go has the command tree, work.go the commands that write (run, ingest, reconcile, migrate),
-// read.go those that read (report, explain, export), resolve.go those about refunds and decisions, close.go those about closed periods, verify.go the one that proves, setup.go the rest. An error is one sentence a line on standard
+// read.go those that read (report, explain, export), resolve.go those about refunds and decisions, close.go and statement.go those about periods, verify.go the one that proves, setup.go the rest. An error is one sentence a line on standard
 // error; the exit code is 1, or 2 where the command line or the configuration is wrong; verify has another, 3.
 package main
 

@@ -71,7 +71,7 @@ func (s *Statement) csv(w io.Writer) error {
 		if t.Closing != nil {
 			closing = t.Closing.Units
 		}
-		figures("tie_out", t.PayTo, string(t.State), t.Currency, "opening", opening, "in", t.In, "out", t.Out, "closing", closing, "difference", t.Difference)
+		figures("tie_out", t.PayTo, string(t.State), t.Currency, "opening", opening, "in", t.In, "of_it_payments", t.Settled, "out", t.Out, "closing", closing, "difference", t.Difference)
 	}
 	for _, l := range s.Revenue {
 		figures("revenue", "total", "", l.Currency, "payments", l.Payments, "gross", l.Gross, "organic", l.Organic, "unlogged", known(l.Unlogged), "not_final", known(l.Open),

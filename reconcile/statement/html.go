@@ -92,9 +92,9 @@ type pageVerdict struct {
 }
 
 type pageTieOut struct {
-	PayTo, Token, ID, Opening, In, Out, Closing, Difference string
-	State                                                   close.TieState
-	Tied                                                    bool
+	PayTo, Short, Token, ID, Opening, In, Settled, Out, Closing, Difference string
+	State                                                                   close.TieState
+	Tied                                                                    bool
 }
 
 type pageCause struct {
@@ -153,7 +153,7 @@ func (s *Statement) page() *page {
 	}
 	for _, t := range s.TieOut {
 		l := pageTieOut{
-			PayTo: t.PayTo, Token: t.Currency.String(), ID: id(t.Currency), In: money(t.Currency, t.In), Out: money(t.Currency, t.Out), Difference: grouped(signedText(t.Difference, t.Decimals)),
+			PayTo: t.PayTo, Short: abbreviated(t.PayTo), Token: t.Currency.String(), ID: id(t.Currency), In: money(t.Currency, t.In), Settled: money(t.Currency, t.Settled), Out: money(t.Currency, t.Out), Difference: grouped(signedText(t.Difference, t.Decimals)),
 			Opening: "–", Closing: "–", State: t.State, Tied: t.State == close.TiedOut,
 		}
 		if t.Opening != nil {

@@ -51,7 +51,7 @@ func (s *Statement) table(w io.Writer) error {
 	}
 	p.End("no money moved in this period")
 
-	p.Section("Tie-out", "what each payTo held, as the token says", "payTo", "#opening", "#in", "#out", "#closing", "#difference", "state", "token")
+	p.Section("Tie-out", "what each payTo held, as the token says", "payTo", "#opening", "#in", "#of it payments", "#out", "#closing", "#difference", "state", "token")
 	for _, t := range s.TieOut {
 		opening, closing := "-", "-"
 		if t.Opening != nil {
@@ -60,7 +60,7 @@ func (s *Statement) table(w io.Writer) error {
 		if t.Closing != nil {
 			closing = t.Format(t.Closing.Units)
 		}
-		p.Row(t.PayTo, opening, t.Format(t.In), t.Format(t.Out), closing, signedText(t.Difference, t.Decimals), t.State, t.Currency)
+		p.Row(t.PayTo, opening, t.Format(t.In), t.Format(t.Settled), t.Format(t.Out), closing, signedText(t.Difference, t.Decimals), t.State, t.Currency)
 	}
 	p.End("no balance was recorded at the period's ends")
 
