@@ -11,7 +11,7 @@
 //	hook               hook.go              contexts of the TypeScript SDK's hooks, v1 and v2
 //	capture            capture.go           requests to /settle and /verify with their responses (any facilitator; so Coinbase's, Circle's)
 //	access             access.go            a resource server's access log with payment headers
-//	x402-rs            x402rs.go            the Rust facilitator's tracing
+//	x402-rs            x402rs.go            the Rust facilitator's tracing: JSON, text (x402rs_text.go) or OpenTelemetry's (x402rs_otlp.go)
 //	openfacilitator    openfacilitator.go   rows and webhooks of OpenFacilitator
 //	circle             circle.go            Circle's payment status and Gateway's list of transfers
 //	flat, csv          flat.go, csv.go      one settlement a row, with columns by name

@@ -49,7 +49,7 @@ func newParser(t testing.TB, o Options) *Parser {
 // golden are the files of lines in testdata; what they state stands beside each.
 var golden = []string{
 	"facilitator-v1.jsonl", "facilitator-v2.jsonl", "server-v2.jsonl", "canonical.jsonl", // written by the real SDK's hooks, and by hand
-	"loggers.jsonl", "capture.jsonl", "access.jsonl", "x402-rs.jsonl", "openfacilitator.jsonl", "openfacilitator.csv", "circle.jsonl", "circle.csv", "channel.jsonl", "flat.jsonl", "flat.csv",
+	"loggers.jsonl", "capture.jsonl", "access.jsonl", "x402-rs.jsonl", "x402-rs.log", "x402-rs-otlp.jsonl", "openfacilitator.jsonl", "openfacilitator.csv", "circle.jsonl", "circle.csv", "channel.jsonl", "flat.jsonl", "flat.csv",
 }
 
 func goldenLines(t testing.TB, name string) [][]byte {

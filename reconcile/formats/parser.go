@@ -222,6 +222,11 @@ func (r *reader) line(text string) ([]record, error) {
 		}
 		return r.read(row, nil)
 	}
+	if text[0] != '{' {
+		if line := tracingText(text); line != nil {
+			return r.read(line, nil)
+		}
+	}
 	v, err := r.decode(text)
 	if err != nil {
 		return nil, err

@@ -7,7 +7,7 @@ import (
 	"x402audit/schema"
 )
 
-// Format x402-rs: the tracing of the Rust facilitator, written as JSON (tracing-subscriber's json, flattened or not).
+// Format x402-rs: the tracing of the Rust facilitator, written as JSON (tracing-subscriber's json, flattened or not), as text (x402rs_text.go) or by OpenTelemetry (x402rs_otlp.go).
 //
 //	{"timestamp":"2026-11-23T03:15:14.645Z","level":"INFO","fields":{"message":"transfer succeeded","status":"ok","tx":"0x…"},"target":"…",
 //	 "span":{"name":"call_transferWithAuthorization_0","from":"0x…","to":"0x…","value":"10000","valid_after":"0","valid_before":"1795403774",
@@ -33,6 +33,9 @@ func x402RSEvent(line object) (fields object, message string) {
 }
 
 func isX402RS(_ *reader, line object) bool {
+	if isOTLP(line) {
+		return true
+	}
 	fields, message := x402RSEvent(line)
 	switch message {
 	case "transfer succeeded", "transfer failed":
@@ -56,7 +59,17 @@ func x402RSSpan(line object) (span object) {
 	return span
 }
 
-func readX402RS(r *reader, line object) ([]record, error) {
+func readX402RS(r *reader, line object) (records []record, err error) {
+	if isOTLP(line) {
+		for _, event := range otlpEvents(line) {
+			found, err := readX402RS(r, event)
+			if err != nil {
+				return nil, err
+			}
+			records = append(records, found...)
+		}
+		return records, nil
+	}
 	t, err := readTime(line)
 	if err != nil {
 		return nil, err
