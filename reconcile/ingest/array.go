@@ -106,3 +106,55 @@ func (a *array) element(n line, length int) line {
 	}
 	return n
 }
+
+// objects cuts a file of JSON objects that go over several lines, as exports and jq write them: a page of a gateway's transfers, or one record after another. An object has the bytes up to the
+// next one; its line number is its number in the file. What stands between objects, and is none, is a line.
+type objects struct{ array }
+
+// isPretty holds for a file at whose start an opening brace stands alone in its line: no log has such a line.
+func (l *lines) isPretty() bool {
+	head, _ := l.r.Peek(l.r.Size() / 2)
+	rest, ok := bytes.CutPrefix(bytes.TrimLeft(bytes.TrimPrefix(head, []byte("\xef\xbb\xbf")), " \t\r\n"), []byte("{"))
+	return ok && bytes.HasPrefix(bytes.TrimLeft(rest, " \t\r"), []byte("\n"))
+}
+
+func (o *objects) next() (n line, err error) {
+	o.text = o.text[:0]
+	depth, quoted, escaped := 0, false, false
+	length := 0
+	for {
+		if length == 0 {
+			if c, err := o.r.Peek(1); err == nil && bytes.IndexByte([]byte(" \t\r\n{\xef\xbb\xbf"), c[0]) < 0 {
+				before := n.size
+				n, err = o.lines.next()
+				n.size += before
+				return n, err
+			}
+		}
+		c, err := o.byte(&n)
+		if err != nil {
+			return o.element(n, length), err
+		}
+		switch {
+		case escaped:
+			escaped = false
+		case quoted:
+			escaped, quoted = c == '\\', c != '"'
+		case c == '"':
+			quoted = true
+		case c == '{':
+			depth++
+		case c == '}':
+			depth--
+		case length == 0: // blank, or a mark of the byte order
+			continue
+		}
+		if length++; len(o.text) <= formats.MaxLine {
+			o.text = append(o.text, c)
+		}
+		if depth == 0 {
+			err := o.blanks(&n)
+			return o.element(n, length), err
+		}
+	}
+}

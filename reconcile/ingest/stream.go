@@ -41,7 +41,7 @@ type stream struct {
 	file     *os.File // at which state stands; nil when none is open
 	packed   compression
 	unpacked *unpacked // while a packed file is drained
-	whole    bool      // the file is read from its start to its end, and nobody writes to it: it can be one JSON array
+	whole    bool      // the file is read from its start to its end, and nobody writes to it: it can be one JSON array, or objects over several lines
 	limits   limits
 }
 
@@ -89,8 +89,11 @@ func (t *stream) drain(ctx context.Context, final bool) (err error) {
 		l.passed = &u.trail
 	}
 	var records cutter = l
-	if t.whole && l.isArray() {
+	switch {
+	case t.whole && l.isArray():
 		records = &array{lines: l}
+	case t.whole && l.isPretty():
+		records = &objects{array{lines: l}}
 	}
 	read := t.state // how far was read: the next stretch is taken apart while this one is written
 	wait := func() error { return nil }
