@@ -24,47 +24,57 @@ type channelAt struct {
 	channel schema.Hash
 }
 
-// recentEvents is how many of a channel's latest events are read: where the height that it has reached is not among them, all are.
+// recentEvents is how many of a channel's latest events are read first: where the height that it has reached is not among them, more are.
 const recentEvents = 64
 
-// channelEvents reads the claims of channels, the latest of each first.
+// channelEvents reads the claims of channels, the latest of each first, until one of each is final: it reached the greatest height.
 func (l *loader) channelEvents(channels map[channelAt]bool) (events []schema.ChannelEvent) {
-	latest := func(channels map[channelAt]bool, rest string) map[channelAt][]schema.ChannelEvent {
-		of := map[channelAt][]schema.ChannelEvent{}
-		texts := make([]string, 0, len(channels))
-		for k := range channels {
-			texts = append(texts, fmt.Sprintf("(%d,%s)", k.chain, literal(k.channel[:])))
-		}
-		slices.Sort(texts)
-		for len(texts) > 0 && l.failed() == nil {
-			n := min(len(texts), 1000)
-			rows, err := schema.ChannelEvents.Select(l.ctx, l.store, "WHERE kind = 'claimed' AND (chain_id, channel) IN ("+strings.Join(texts[:n], ",")+")"+rest, nil)
-			if err != nil {
-				l.fail(err)
+	todo := keysOf(channels)
+	for most := recentEvents; len(todo) > 0 && l.failed() == nil; most *= 8 {
+		of := l.latestEvents(todo, most)
+		blocks := map[at]bool{}
+		for _, k := range todo {
+			if es := of[k]; len(es) == most {
+				for i := range es {
+					if es[i].BlockNumber <= l.final(k.chain) {
+						blocks[at{k.chain, es[i].BlockNumber}] = true
+					}
+				}
 			}
-			for _, e := range rows {
-				k := channelAt{e.ChainID, e.Channel}
-				of[k] = append(of[k], e)
+		}
+		canonical := canonical(in(l, schema.Blocks, "(chain_id, number) IN", tuples(blocks)))
+		todo = slices.DeleteFunc(todo, func(k channelAt) bool {
+			es := of[k]
+			reached := len(es) < most || slices.ContainsFunc(es, func(e schema.ChannelEvent) bool { return e.BlockNumber <= l.final(k.chain) && canonical[e.BlockHash] })
+			if reached {
+				events = append(events, es...)
 			}
-			texts = texts[n:]
-		}
-		return of
-	}
-	of := latest(channels, fmt.Sprintf(" ORDER BY block_number DESC LIMIT %d BY chain_id, channel", recentEvents))
-	many := map[channelAt]bool{}
-	for k, es := range of {
-		if len(es) == recentEvents && es[len(es)-1].BlockNumber > l.final(k.chain) { // none of them is final
-			many[k] = true
-			delete(of, k)
-		}
-	}
-	for k, es := range latest(many, "") {
-		of[k] = es
-	}
-	for _, es := range of {
-		events = append(events, es...)
+			return reached
+		})
 	}
 	return events
+}
+
+// latestEvents reads so many of the claims of each channel.
+func (l *loader) latestEvents(channels []channelAt, most int) map[channelAt][]schema.ChannelEvent {
+	of := map[channelAt][]schema.ChannelEvent{}
+	texts := make([]string, 0, len(channels))
+	for _, k := range channels {
+		texts = append(texts, fmt.Sprintf("(%d,%s)", k.chain, literal(k.channel[:])))
+	}
+	slices.Sort(texts)
+	for part := range slices.Chunk(texts, 1000) {
+		rows, err := schema.ChannelEvents.Select(l.ctx, l.store, fmt.Sprintf("WHERE kind = 'claimed' AND (chain_id, channel) IN (%s) ORDER BY block_number DESC, block_hash, log_index DESC LIMIT %d BY chain_id, channel", strings.Join(part, ","), most), nil)
+		if err != nil {
+			l.fail(err)
+			return of
+		}
+		for _, e := range rows {
+			k := channelAt{e.ChainID, e.Channel}
+			of[k] = append(of[k], e)
+		}
+	}
+	return of
 }
 
 // final is the chain's final block at the as-of point, as far as one was given.
