@@ -29,8 +29,8 @@ const (
 	Table Format = "table"
 )
 
-// Line is one payment as the export shows it, and a leaf of a close. Its fields, their names and their order are API. A pointer is null when the value is
-// unknown or there is none.
+// Line is one payment as the export shows it, and a leaf of a close. Its fields, their names and their order are API, and leaves that were closed keep theirs: a rail's own columns (channel,
+// backed) stand in the table payments and in `explain` alone. A pointer is null when the value is unknown or there is none.
 type Line struct {
 	PaymentID          string        `json:"payment_id"`
 	ChainID            uint64        `json:"chain_id"`

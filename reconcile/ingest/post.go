@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -43,13 +44,23 @@ func NewEndpoint(s Source, options formats.Options) (*Endpoint, error) {
 type Post struct {
 	Claims     int
 	Deliveries int
-	Repeated   int        // records that stand in the request before
+	Repeated   int        // records that stand in the request before, or were posted before
 	Unpaid     int        // records that hold nothing to keep: requests without a payment, or older than the source's since
 	Rejects    []Rejected // in the order of their records
 
-	batch batch
-	state SourceState // of this request alone
+	batch      batch
+	state      SourceState // of this request alone
+	understood []understood
 }
+
+// understood is a record of which something is kept.
+type understood struct {
+	at                 schema.Position
+	claims, deliveries int
+}
+
+// Understood is how many records of the request hold something to keep, new or not.
+func (p *Post) Understood() int { return len(p.understood) }
 
 // Rejected is a record that could not be understood.
 type Rejected struct {
@@ -85,13 +96,15 @@ func (e *Endpoint) Read(records []string) *Post {
 		}
 		p.batch.lines++
 		p.batch.bytes += t.size
-		kept := len(p.batch.raws)
+		kept, claims, deliveries := len(p.batch.raws), len(p.batch.claims), len(p.batch.deliveries)
 		e.take(&p.batch, &p.state, t)
 		switch r := p.batch.rejects; {
 		case len(r) > 0 && r[len(r)-1].Position == t.at:
 			p.Rejects = append(p.Rejects, Rejected{numbers[i], r[len(r)-1].Reason, r[len(r)-1].Detail})
 		case len(p.batch.raws) == kept:
 			p.Unpaid++
+		default:
+			p.understood = append(p.understood, understood{t.at, len(p.batch.claims) - claims, len(p.batch.deliveries) - deliveries})
 		}
 	}
 	p.Claims, p.Deliveries = len(p.batch.claims), len(p.batch.deliveries)
@@ -117,6 +130,41 @@ type PostWriter struct {
 func NewPostWriter(store *schema.Store, name string) *PostWriter {
 	return &PostWriter{writer: writer{store: store, name: posted + name}, states: map[string]SourceState{}}
 }
+
+// Recall finds out which of the records were posted before, in whatever request, and counts them as that. They are written all the same: a write that failed halfway may have left the
+// line without what it says.
+func (w *PostWriter) Recall(ctx context.Context, posts []*Post) error {
+	var places []string
+	for _, p := range posts {
+		for i := range p.understood {
+			at := &p.understood[i].at
+			places = append(places, fmt.Sprintf("('%s', '%s', %d)", quoted.Replace(at.Source), at.File, at.Offset))
+		}
+	}
+	known := map[schema.Position]bool{}
+	for part := range slices.Chunk(places, 1000) {
+		where := "WHERE (source, file, offset) IN (" + strings.Join(part, ", ") + ")"
+		if err := schema.RawLines.Only("source", "file", "offset").Each(ctx, w.writer.store, where, nil, func(r *schema.RawLine) error {
+			r.Line = 1
+			known[r.Position] = true
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	for _, p := range posts {
+		for i := range p.understood {
+			if u := &p.understood[i]; known[u.at] {
+				p.Repeated, p.Claims, p.Deliveries = p.Repeated+1, p.Claims-u.claims, p.Deliveries-u.deliveries
+			}
+			known[p.understood[i].at] = true // for the posts behind this one
+		}
+	}
+	return nil
+}
+
+// quoted is text between quotes in SQL.
+var quoted = strings.NewReplacer(`\`, `\\`, `'`, `\'`)
 
 // Write stores posts, with one insert a table, and announces them. When it returns nil all of them are durable; otherwise some can be, and
 // writing them again makes no second row.

@@ -27,7 +27,7 @@ type answer struct {
 	Records    int        `json:"records"`
 	Claims     int        `json:"claims"`
 	Deliveries int        `json:"deliveries"`
-	Duplicates int        `json:"duplicates"`      // records that stand in the request before
+	Duplicates int        `json:"duplicates"`      // records that stand in the request before, or are in the store from an earlier one
 	Unpaid     int        `json:"without_payment"` // requests without a payment, of which nothing is kept
 	Rejected   int        `json:"rejected"`
 	Rejects    []rejected `json:"rejects,omitempty"` // the first of them
@@ -129,12 +129,14 @@ func (r *Receiver) take(w http.ResponseWriter, q *http.Request, who func(http.He
 		return a, err
 	}
 	post := s.endpoint.Read(records)
-	a = answerOf(len(records), post)
-	if a.Kept, err = r.keeper.keep(q.Context(), &pending{sender: s, records: records, post: post}); err != nil {
+	kept, err := r.keeper.keep(q.Context(), &pending{sender: s, records: records, post: post})
+	if err != nil {
 		return answer{}, err
 	}
+	a = answerOf(len(records), post)
+	a.Kept = kept
 	r.metrics.count(s.Name, len(records), post)
-	if a.Rejected > 0 && a.Claims+a.Deliveries == 0 {
+	if a.Rejected > 0 && post.Understood() == 0 {
 		return a, refuse(http.StatusUnprocessableEntity, "no record could be understood; they are kept as rejects")
 	}
 	return a, nil

@@ -165,7 +165,11 @@ func (k *keeper) stored(ctx context.Context, group []*pending) bool {
 	ctx, cancel := context.WithTimeout(ctx, k.patience)
 	defer cancel()
 	began := time.Now()
-	if err := k.writer.Write(ctx, posts); err != nil {
+	err := k.writer.Recall(ctx, posts)
+	if err == nil {
+		err = k.writer.Write(ctx, posts)
+	}
+	if err != nil {
 		k.log.Warn("the store does not take what was posted; it is spilled until it does", "posts", len(group), "err", err)
 		return false
 	}
