@@ -37,6 +37,10 @@ var (
 	Multicall = all["Multicall"]
 	// Router settles to itself and splits the money between a merchant and a fee in one transaction.
 	Router = all["Router"]
+	// Permit2 is of Permit2 what x402 spends: transfers by signature with a witness, and the nonces.
+	Permit2 = all["Permit2"]
+	// ExactPermit2Proxy is the x402 proxy that spends permits of the scheme exact.
+	ExactPermit2Proxy = all["ExactPermit2Proxy"]
 	// Wallet1271 is a contract account whose signature is its owner's (EIP-1271).
 	Wallet1271 = all["Wallet1271"]
 )

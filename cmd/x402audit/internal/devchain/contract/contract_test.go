@@ -68,6 +68,13 @@ func TestSelectorsAndTopics(t *testing.T) {
 			t.Errorf("%s is not %s", name, signature)
 		}
 	}
+	if got := hexutil.Encode(ExactPermit2Proxy.ABI.Methods["settle"].ID); got != "0x13cd3b53" {
+		t.Errorf("settle of the proxy: selector %s", got)
+	}
+	if ExactPermit2Proxy.ABI.Events["Settled"].ID != crypto.Keccak256Hash([]byte("Settled()")) ||
+		hexutil.Encode(Permit2.ABI.Events["UnorderedNonceInvalidation"].ID.Bytes()) != "0x3704902f963766a4e561bbaab6e6cdc1b1dd12f6e9e99648da8843b3f46b918d" {
+		t.Error("the events of Permit2 and its proxy are others")
+	}
 	if got := hexutil.Encode(Multicall.ABI.Methods["aggregate3"].ID); got != "0x82ad56cb" {
 		t.Errorf("aggregate3: selector %s", got)
 	}
