@@ -184,60 +184,79 @@ func (a *Auditor) ended(ctx context.Context) (map[string]bool, error) {
 	return ended, err
 }
 
-// sources reads how far each log has come: one span for a followed stream with all its rotations, one for each imported file. A record
-// whose clock runs ahead of the chain (later than latest, Unix milliseconds) moves nothing. The table keeps the spans by hour, so that only the hour of latest is
-// ever looked at record by record.
+// sources reads how far each log has come: one span for a followed stream with all its rotations, one for each imported file.
 func (a *Auditor) sources(ctx context.Context, latest int64, readEnded func() (map[string]bool, error)) ([]match.Source, error) {
 	ended, err := readEnded()
 	if err != nil {
 		return nil, err
 	}
-	type log struct{ source, facilitator, stream string }
-	spans := map[log]match.Source{}
+	spans, err := a.spans(ctx, schema.Sightings.Name, latest)
+	if err != nil {
+		return nil, err
+	}
+	sources := make([]match.Source, 0, len(spans))
+	for l, s := range spans {
+		sources = append(sources, match.Source{Name: l.source, Facilitator: l.facilitator, First: s.first, Last: s.last, Ended: ended[l.source] && !l.imported()})
+	}
+	slices.SortFunc(sources, func(x, y match.Source) int {
+		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.Facilitator, y.Facilitator), cmp.Compare(x.First, y.First), cmp.Compare(x.Last, y.Last))
+	})
+	return sources, nil
+}
+
+// stream is a followed log with all its rotations, or an imported file, as far as it speaks of one facilitator.
+type stream struct{ source, facilitator, name string }
+
+// imported holds for a file that ends where it ends.
+func (s stream) imported() bool { return strings.HasSuffix(s.name, "#import") }
+
+// span is from when to when the records of a stream are, Unix milliseconds.
+type span struct{ first, last int64 }
+
+// spans reads the spans of a table's streams. A record whose clock runs ahead of the chain (later than latest, Unix milliseconds) moves nothing. The table keeps
+// them by hour, so that only the hour of latest is ever looked at record by record.
+func (a *Auditor) spans(ctx context.Context, table string, latest int64) (map[stream]span, error) {
+	spans := map[stream]span{}
 	ahead := false
-	read := func(query string, took func(first, last int64) bool) error {
-		rows, err := a.store.Conn().Query(ctx, query)
+	read := func(condition string, took func(first, last int64) bool) error {
+		rows, err := a.store.Conn().Query(ctx, "SELECT source, facilitator, file, toStartOfHour(event_time) AS hour, toUnixTimestamp64Milli(min(event_time)), toUnixTimestamp64Milli(max(event_time)) FROM "+
+			table+condition+" GROUP BY source, facilitator, file, hour")
 		if err != nil {
-			return fmt.Errorf("reading sightings: %w", err)
+			return fmt.Errorf("reading the spans of %s: %w", table, err)
 		}
 		defer rows.Close()
 		for rows.Next() {
-			var l log
+			var l stream
 			var hour time.Time
 			var first, last int64
-			if err := rows.Scan(&l.source, &l.facilitator, &l.stream, &hour, &first, &last); err != nil {
-				return fmt.Errorf("reading sightings: %w", err)
+			if err := rows.Scan(&l.source, &l.facilitator, &l.name, &hour, &first, &last); err != nil {
+				return fmt.Errorf("reading the spans of %s: %w", table, err)
 			}
-			l.stream = generation.ReplaceAllString(l.stream, "")
 			if !took(first, last) {
 				continue
 			}
+			l.name = generation.ReplaceAllString(l.name, "")
 			s, ok := spans[l]
 			if !ok {
-				s = match.Source{Name: l.source, Facilitator: l.facilitator, First: first, Last: last, Ended: ended[l.source] && !strings.HasSuffix(l.stream, "#import")}
+				s = span{first, last}
 			}
-			s.First, s.Last = min(s.First, first), max(s.Last, last)
-			spans[l] = s
+			spans[l] = span{min(s.first, first), max(s.last, last)}
 		}
 		return rows.Err()
 	}
-	const spansOf = "SELECT source, facilitator, file, toStartOfHour(event_time) AS hour, toUnixTimestamp64Milli(min(event_time)), toUnixTimestamp64Milli(max(event_time)) FROM sightings "
-	const byHour = "GROUP BY source, facilitator, file, hour"
-	if err := read(spansOf+byHour, func(first, last int64) bool {
+	if err := read("", func(first, last int64) bool {
 		ahead = ahead || first <= latest && (last > latest || first <= 0 && last > 0)
 		return first > 0 && last <= latest
 	}); err != nil {
 		return nil, err
 	}
 	if ahead {
-		within := fmt.Sprintf("WHERE event_time > fromUnixTimestamp64Milli(0) AND event_time <= fromUnixTimestamp64Milli(%d) ", latest)
-		if err := read(spansOf+within+byHour, func(int64, int64) bool { return true }); err != nil {
+		within := fmt.Sprintf(" WHERE event_time > fromUnixTimestamp64Milli(0) AND event_time <= fromUnixTimestamp64Milli(%d)", latest)
+		if err := read(within, func(int64, int64) bool { return true }); err != nil {
 			return nil, err
 		}
 	}
-	return slices.SortedFunc(maps.Values(spans), func(x, y match.Source) int {
-		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.Facilitator, y.Facilitator), cmp.Compare(x.First, y.First), cmp.Compare(x.Last, y.Last))
-	}), nil
+	return spans, nil
 }
 
 // generation is what a rotated file's name ends with.

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"x402audit/reconcile/match"
 	"x402audit/schema"
@@ -15,44 +14,59 @@ import (
 const maxPayTo = 1_000
 
 // servers reads how far each delivery log has come and whose payments are in it: as sources, one span for a followed stream with all its rotations, one
-// for each imported file.
+// for each imported file. The table keeps both beside its rows.
 func (a *Auditor) servers(ctx context.Context, latest int64, readEnded func() (map[string]bool, error)) ([]match.Server, error) {
 	ended, err := readEnded()
 	if err != nil {
 		return nil, err
 	}
+	spans, err := a.spans(ctx, schema.Deliveries.Name, latest)
+	if err != nil || len(spans) == 0 {
+		return nil, err
+	}
+	of := map[stream]*match.Server{}
+	for l, s := range spans {
+		l.facilitator = "" // one log of a server, whoever settles for it
+		m := of[l]
+		if m == nil {
+			m = &match.Server{Name: l.source, First: s.first, Last: s.last, Ended: ended[l.source] && !l.imported()}
+			of[l] = m
+		}
+		m.First, m.Last = min(m.First, s.first), max(m.Last, s.last)
+	}
 	rows, err := a.store.Conn().Query(ctx, fmt.Sprintf(`
-		SELECT source, replaceRegexpOne(file, '#[0-9]+$', '') AS stream,
-		       toUnixTimestamp64Milli(min(event_time)), toUnixTimestamp64Milli(max(event_time)), groupUniqArray(%d)(lower(hex(pay_to)))
-		FROM deliveries
-		WHERE event_time > fromUnixTimestamp64Milli(0) AND event_time <= fromUnixTimestamp64Milli(%d)
+		SELECT source, replaceRegexpOne(file, '#[0-9]+$', '') AS stream, groupUniqArray(%d)(lower(hex(pay_to)))
+		FROM (SELECT source, file, pay_to, minIf(event_time, event_time > toDateTime64(0, 3, 'UTC')) AS first FROM deliveries GROUP BY source, file, pay_to)
+		WHERE first > fromUnixTimestamp64Milli(0) AND first <= fromUnixTimestamp64Milli(%d)
 		GROUP BY source, stream`, maxPayTo+1, latest))
 	if err != nil {
-		return nil, fmt.Errorf("reading the spans of deliveries: %w", err)
+		return nil, fmt.Errorf("reading the payTos of deliveries: %w", err)
 	}
 	defer rows.Close()
-	var servers []match.Server
 	for rows.Next() {
-		var s match.Server
-		var stream string
+		var l stream
 		var payTo []string
-		if err := rows.Scan(&s.Name, &stream, &s.First, &s.Last, &payTo); err != nil {
-			return nil, fmt.Errorf("reading the spans of deliveries: %w", err)
+		if err := rows.Scan(&l.source, &l.name, &payTo); err != nil {
+			return nil, fmt.Errorf("reading the payTos of deliveries: %w", err)
 		}
-		s.Ended = ended[s.Name] && !strings.HasSuffix(stream, "#import")
-		if len(payTo) <= maxPayTo {
-			for _, hex := range payTo {
-				to, err := schema.ParseAddress("0x" + hex)
-				if err != nil {
-					return nil, fmt.Errorf("reading the spans of deliveries: %w", err)
-				}
-				if to != (schema.Address{}) {
-					s.PayTo = append(s.PayTo, to)
-				}
+		s := of[l]
+		if s == nil || len(payTo) > maxPayTo {
+			continue
+		}
+		for _, hex := range payTo {
+			to, err := schema.ParseAddress("0x" + hex)
+			if err != nil {
+				return nil, fmt.Errorf("reading the payTos of deliveries: %w", err)
 			}
-			slices.SortFunc(s.PayTo, schema.Address.Cmp)
+			if to != (schema.Address{}) {
+				s.PayTo = append(s.PayTo, to)
+			}
 		}
-		servers = append(servers, s)
+		slices.SortFunc(s.PayTo, schema.Address.Cmp)
+	}
+	servers := make([]match.Server, 0, len(of))
+	for _, s := range of {
+		servers = append(servers, *s)
 	}
 	slices.SortFunc(servers, func(x, y match.Server) int {
 		return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.First, y.First), cmp.Compare(x.Last, y.Last), slices.CompareFunc(x.PayTo, y.PayTo, schema.Address.Cmp))

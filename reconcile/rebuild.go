@@ -94,7 +94,7 @@ func (a *Auditor) Rebuild(ctx context.Context, first int) (*Rebuilt, error) {
 	return r, nil
 }
 
-// WouldChange says what Rebuild would do, and writes nothing.
+// WouldChange says what Rebuild and the window rules after it would do, and writes nothing. The window rules look over payments as they are stored.
 func (a *Auditor) WouldChange(ctx context.Context, first int) (*Rebuilt, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -102,7 +102,36 @@ func (a *Auditor) WouldChange(ctx context.Context, first int) (*Rebuilt, error) 
 	if err != nil {
 		return nil, fmt.Errorf("judging again: %w", err)
 	}
+	if err := a.wouldLook(ctx, &r.Findings); err != nil {
+		return nil, fmt.Errorf("looking over windows: %w", err)
+	}
 	return r, nil
+}
+
+// wouldLook counts what the window rules would change, where they have looked before.
+func (a *Auditor) wouldLook(ctx context.Context, changes *Replaced) error {
+	cursors, err := schema.Cursors.Select(ctx, a.store, "FINAL WHERE name = '"+windowsCursor+"'", nil)
+	if err != nil || len(cursors) == 0 {
+		return err
+	}
+	swept, err := a.furthest(ctx)
+	if err != nil {
+		return err
+	}
+	finals := map[uint64]schema.BlockRef{}
+	for chain, head := range swept.AsOf.Heads {
+		finals[chain] = head.Final
+	}
+	known, err := schema.Findings.Select(ctx, a.store, "FINAL WHERE "+windowRules, nil)
+	if err != nil {
+		return err
+	}
+	found, err := a.look(ctx, finals)
+	if err != nil {
+		return err
+	}
+	findingRows.count(changes, known, findingRows.replace(known, found, everything, schema.Version{}), everything)
+	return nil
 }
 
 // again judges everything there is: the payments that evidence or derived rows name by key, then those that keyless claims may have of their own.

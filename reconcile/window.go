@@ -74,17 +74,10 @@ func (a *Auditor) windows(ctx context.Context) (int, error) {
 	anew := a.lookAnew || a.own.together || len(cursors) > 0 && cursors[0].Body == underWay
 	a.lookAnew = true
 
-	var found []schema.Finding
-	for _, chain := range slices.Sorted(maps.Keys(now.Finals)) {
-		for _, rule := range findings.Windows(&a.cfg.Thresholds) {
-			rows, err := a.window(ctx, rule, chain, now.Finals[chain])
-			if err != nil {
-				return 0, fmt.Errorf("%s on chain %d: %w", rule.ID, chain, err)
-			}
-			found = append(found, rows...)
-		}
+	found, err := a.look(ctx, now.Finals)
+	if err != nil {
+		return 0, err
 	}
-	everything := func(schema.Key) bool { return true }
 	version := schema.Version{Rules: match.RuleVersion, Evidence: now.Evidence}
 	changed := findingRows.replace(known, found, everything, version)
 	inorganic, marks, err := a.inorganic(ctx, found, version, anew)
@@ -115,6 +108,23 @@ func (a *Auditor) windows(ctx context.Context) (int, error) {
 	a.lookAnew = false
 	return len(changed), nil
 }
+
+// look runs all window rules over all chains.
+func (a *Auditor) look(ctx context.Context, finals map[uint64]schema.BlockRef) (found []schema.Finding, err error) {
+	for _, chain := range slices.Sorted(maps.Keys(finals)) {
+		for _, rule := range findings.Windows(&a.cfg.Thresholds) {
+			rows, err := a.window(ctx, rule, chain, finals[chain])
+			if err != nil {
+				return nil, fmt.Errorf("%s on chain %d: %w", rule.ID, chain, err)
+			}
+			found = append(found, rows...)
+		}
+	}
+	return found, nil
+}
+
+// everything is in the scope of the window rules.
+func everything(schema.Key) bool { return true }
 
 // window runs one rule over one chain. Its memory is bounded: a long history is grouped and joined by way of the disk.
 func (a *Auditor) window(ctx context.Context, rule findings.Rule, chain uint64, final schema.BlockRef) (found []schema.Finding, err error) {

@@ -130,6 +130,21 @@ func TestPayerBurst(t *testing.T) {
 		t.Errorf("%d findings changed", n)
 	}
 	w.want([]schema.Key{first}, "payer_burst//info/600")
+	would := func(want Replaced) {
+		t.Helper()
+		r, err := w.auditor.WouldChange(t.Context(), 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Findings != want {
+			t.Errorf("judged again, findings would change by %+v, want %+v", r.Findings, want)
+		}
+	}
+	would(Replaced{})
+	w.auditor.cfg.Thresholds.PayerBurst = 7
+	would(Replaced{Removed: 1})
+	w.auditor.cfg.Thresholds.PayerBurst = 5
+	w.want([]schema.Key{first}, "payer_burst//info/600")
 	if n := w.again(); n != 0 {
 		t.Errorf("nothing moved, and %d findings changed", n)
 	}
