@@ -3,6 +3,7 @@ package formats
 import (
 	"cmp"
 	"crypto/sha256"
+	"encoding/binary"
 	"slices"
 	"strconv"
 	"strings"
@@ -102,11 +103,7 @@ func counted(b []byte, kind byte, s string) []byte {
 	start := len(b)
 	b = append(b, s...)
 	if kind == 's' && isHex(s) {
-		for i := start; i < len(b); i++ {
-			if b[i] >= 'A' && b[i] <= 'Z' {
-				b[i] += 'a' - 'A'
-			}
-		}
+		lower(b[start:])
 	}
 	return b
 }
@@ -117,23 +114,36 @@ func countedName(b []byte, s string) []byte {
 	return append(b, s...)
 }
 
+// isHex holds for 0x and hex digits. They are nearly all of a record's text, so each is looked at without a branch.
 func isHex(s string) bool {
 	if len(s) <= 2 || s[0] != '0' || s[1] != 'x' && s[1] != 'X' {
 		return false
 	}
+	other := byte(0)
 	for i := 2; i < len(s); i++ {
-		if !isHexDigit[s[i]] {
-			return false
-		}
+		other |= noHexDigit[s[i]]
 	}
-	return true
+	return other == 0
 }
 
-var isHexDigit = func() (t [256]bool) {
-	for _, c := range []byte(hexDigits) {
-		t[c] = true
+var noHexDigit = func() (t [256]byte) {
+	for c := range t {
+		if !strings.ContainsRune(hexDigits, rune(c)) {
+			t[c] = 1
+		}
 	}
 	return t
 }()
+
+// lower puts 0x-hex into lower case: of digits and lower-case letters the bit is set already.
+func lower(hex []byte) {
+	const bits = 0x2020202020202020
+	for ; len(hex) >= 8; hex = hex[8:] {
+		binary.LittleEndian.PutUint64(hex, binary.LittleEndian.Uint64(hex)|bits)
+	}
+	for i := range hex {
+		hex[i] |= 0x20
+	}
+}
 
 const hexDigits = "0123456789abcdefABCDEF"

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"encoding/binary"
@@ -12,14 +11,14 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
-	"runtime"
 	"runtime/pprof"
-	"sync"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/ethereum/go-ethereum/common"
 	"github.com/ethereum/go-ethereum/crypto"
+	"golang.org/x/sync/errgroup"
 
 	"x402audit/cmd/x402audit/internal/config"
 	"x402audit/cmd/x402audit/internal/devchain"
@@ -62,14 +61,23 @@ func measureImport(ctx context.Context, o options, out io.Writer) (err error) {
 		}
 		defer pprof.StopCPUProfile()
 	}
-	rate := func(what string, took time.Duration) {
-		fmt.Fprintf(out, "%-32s %9.0f lines/s (%s)\n", what, float64(o.lines)/took.Seconds(), took.Round(time.Millisecond))
+	rate := func(what string, lines int, took time.Duration) {
+		fmt.Fprintf(out, "%-32s %9.0f lines/s (%s)\n", what, float64(lines)/took.Seconds(), took.Round(time.Millisecond))
 	}
-	took, err := inMemory(path, cfg)
+	idle, err := ourCPU()
 	if err != nil {
 		return err
 	}
-	rate("parsed and judged in memory", took)
+	lines, took, err := inMemory(path, cfg)
+	if err != nil {
+		return err
+	}
+	rate("parsed and judged in memory", lines, took)
+	busy, err := ourCPU()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%-32s %9.1f µs a line\n", "  of processor time", float64((busy-idle).Microseconds())/float64(lines))
 
 	store, err := schema.Open(ctx, cfg.Store())
 	if err != nil {
@@ -88,7 +96,7 @@ func measureImport(ctx context.Context, o options, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	rate("imported into the engine", time.Since(began))
+	rate("imported into the engine", o.lines, time.Since(began))
 	after, err := cpuOf(ctx, store)
 	if err != nil {
 		return err
@@ -102,7 +110,7 @@ func measureImport(ctx context.Context, o options, out io.Writer) (err error) {
 	if err := merged(ctx, store); err != nil {
 		return err
 	}
-	rate("until all of it was merged", time.Since(began))
+	rate("until all of it was merged", o.lines, time.Since(began))
 	return nil
 }
 
@@ -114,16 +122,21 @@ type cpu struct {
 }
 
 func cpuOf(ctx context.Context, store *schema.Store) (c cpu, err error) {
-	var used syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+	if c.ours, err = ourCPU(); err != nil {
 		return c, err
 	}
-	c.ours = time.Duration(used.Utime.Nano() + used.Stime.Nano())
 	const query = "SELECT sumIf(value, event = 'OSCPUVirtualTimeMicroseconds'), sumIf(value, event = 'InsertedRows'), sumIf(value, event = 'MergedRows') FROM system.events"
 	if err := store.Conn().QueryRow(ctx, query).Scan(&c.engines, &c.inserted, &c.merged); err != nil {
 		return c, fmt.Errorf("reading system.events: %w", err)
 	}
 	return c, nil
+}
+
+// ourCPU is the processor time that this process has used.
+func ourCPU() (time.Duration, error) {
+	var used syscall.Rusage
+	err := syscall.Getrusage(syscall.RUSAGE_SELF, &used)
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano()), err
 }
 
 // writeLog writes what the hooks of the real SDK write: settles of a hundred payers, each of an authorization of its own. Unless they are to be checked,
@@ -178,86 +191,103 @@ func wordOf(kind byte, n int) (h common.Hash) {
 	return h
 }
 
-// inMemory parses the log on all cores and judges its claims beside settlements that they agree with, a stretch at a time; reading the file is not
-// counted.
-func inMemory(path string, cfg *config.Config) (took time.Duration, err error) {
+// inMemory parses lines of the log on all cores and judges their claims beside settlements that they agree with, a stretch at a time: one is judged while the next is parsed.
+// The file was read before.
+func inMemory(path string, cfg *config.Config) (lines int, took time.Duration, err error) {
+	const stretch, most = 20_000, 200_000
 	parser, err := formats.New(formats.Options{Facilitator: facilitatorName, Chains: cfg.Formats().Chains, Unchecked: cfg.Formats().Unchecked})
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
-	audit := cfg.Audit()
 	f, err := os.Open(path)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer f.Close()
-	r := bufio.NewReaderSize(f, 1<<20)
-	for {
-		var lines [][]byte
-		for len(lines) < 20_000 {
-			line, err := r.ReadBytes('\n')
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				return 0, err
-			}
-			lines = append(lines, bytes.TrimSuffix(line, []byte("\n")))
-		}
-		if len(lines) == 0 {
-			return took, nil
-		}
-		began := time.Now()
-		claims, err := parseAll(parser, lines)
-		if err != nil {
-			return 0, err
-		}
-		parsed := time.Since(began)
-		ev := settledAs(claims)
-		began = time.Now()
-		result := match.Judge(ev, &audit)
-		findings.Find(result.Cases, &audit)
-		took += parsed + time.Since(began)
-		for i := range result.Cases {
-			if v := result.Cases[i].Payment.Verdict; v != schema.Matched {
-				return 0, fmt.Errorf("a payment is %s", v)
-			}
-		}
-		if len(result.Cases) != len(lines) {
-			return 0, fmt.Errorf("%d payments from %d lines", len(result.Cases), len(lines))
-		}
+	var texts []string
+	r := bufio.NewScanner(f)
+	r.Buffer(nil, 1<<20)
+	for len(texts) < most && r.Scan() {
+		texts = append(texts, r.Text())
 	}
+	if err := r.Err(); err != nil {
+		return 0, 0, err
+	}
+	audit := cfg.Audit()
+	stretches := make(chan []match.Claim, 1)
+	judging, judged := new(errgroup.Group), 0
+	began := time.Now()
+	judging.Go(func() (err error) {
+		var arena match.Arena
+		for claims := range stretches {
+			if judged += len(claims); err != nil {
+				continue
+			}
+			result := arena.Judge(settledAs(claims), &audit)
+			findings.Find(result.Cases, &audit)
+			matched := 0
+			for i := range result.Cases {
+				if result.Cases[i].Payment.Verdict == schema.Matched {
+					matched++
+				}
+			}
+			if matched != len(claims) {
+				err = fmt.Errorf("%d payments matched from %d lines", matched, len(claims))
+			}
+		}
+		return err
+	})
+	var failed error
+	for part := range slices.Chunk(texts, stretch) {
+		claims, err := parseAll(parser, part)
+		if failed = err; err != nil {
+			break
+		}
+		stretches <- claims
+	}
+	close(stretches)
+	err = errors.Join(failed, judging.Wait())
+	return len(texts), time.Since(began), err
 }
 
-func parseAll(parser *formats.Parser, lines [][]byte) ([]match.Claim, error) {
-	claims, errs := make([]match.Claim, len(lines)), make([]error, runtime.GOMAXPROCS(0))
-	var group sync.WaitGroup
-	for worker := range errs {
-		group.Go(func() {
-			for i := worker; i < len(lines); i += len(errs) {
-				records, err := parser.Parse(lines[i])
-				if err == nil && len(records.Claims) != 1 {
-					err = fmt.Errorf("line %d holds %d claims", i, len(records.Claims))
+func parseAll(parser *formats.Parser, lines []string) ([]match.Claim, error) {
+	claims, group := make([]match.Claim, len(lines)), new(errgroup.Group)
+	const together = 500
+	for first := 0; first < len(lines); first += together {
+		group.Go(func() error {
+			part := lines[first:min(first+together, len(lines))]
+			records := formats.Records{Claims: make([]schema.Claim, 0, len(part))}
+			for _, line := range part {
+				if err := parser.Append(&records, line); err != nil {
+					return err
 				}
-				if err != nil {
-					errs[worker] = err
-					return
-				}
-				claims[i] = match.Claim{Claim: records.Claims[0], Sources: []string{"bench"}}
 			}
+			if len(records.Claims) != len(part) {
+				return fmt.Errorf("%d lines hold %d claims", len(part), len(records.Claims))
+			}
+			for i := range part {
+				claims[first+i] = match.Claim{Claim: records.Claims[i], Sources: sources}
+			}
+			return nil
 		})
 	}
-	group.Wait()
-	return claims, errors.Join(errs...)
+	return claims, group.Wait()
 }
+
+var sources = []string{"bench"}
 
 // settledAs is evidence in which the chain agrees with every claim.
 func settledAs(claims []match.Claim) *match.Evidence {
 	block, head := schema.Hash{1}, schema.BlockRef{Number: 2, Time: claims[len(claims)-1].EventTime / 1000}
-	ev := &match.Evidence{Claims: claims, Canonical: map[schema.Hash]bool{block: true}, AsOf: match.AsOf{Heads: map[uint64]schema.Head{}}}
+	ev := &match.Evidence{
+		Claims: claims, Canonical: map[schema.Hash]bool{block: true}, AsOf: match.AsOf{Heads: map[uint64]schema.Head{}},
+		Settlements: make([]schema.Settlement, 0, len(claims)), Transactions: make([]schema.Transaction, 0, len(claims)),
+	}
 	for i := range claims {
 		c := &claims[i].Claim
-		ev.AsOf.Heads[c.Key.ChainID] = schema.Head{ChainID: c.Key.ChainID, Latest: head, Safe: head, Final: head}
+		if ev.AsOf.Heads[c.Key.ChainID].ChainID == 0 {
+			ev.AsOf.Heads[c.Key.ChainID] = schema.Head{ChainID: c.Key.ChainID, Latest: head, Safe: head, Final: head}
+		}
 		ev.Settlements = append(ev.Settlements, schema.Settlement{
 			ChainID: c.Key.ChainID, BlockNumber: 1, BlockHash: block, BlockTime: c.EventTime / 1000, Transaction: c.Transaction, LogIndex: uint32(2 * i),
 			Token: c.Key.Token, Authorizer: c.Key.Authorizer, Nonce: c.Key.Nonce, Pairing: schema.Paired, To: c.PayTo, Amount: c.Amount.Units,
