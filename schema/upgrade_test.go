@@ -2,7 +2,10 @@ package schema
 
 import (
 	"context"
+	"slices"
 	"testing"
+
+	"github.com/dchest/siphash"
 
 	"x402audit/schema/enginetest"
 )
@@ -19,6 +22,11 @@ func TestUpgrade(t *testing.T) {
 		"INSERT INTO claims (pid, claim_id, chain_id, method, keyed, facilitator) SELECT number, toString(number), 8453, 'eip3009', true, 'A' FROM numbers(1000)",
 		"INSERT INTO blocks (chain_id, number, hash, canonical, version) SELECT 8453, number, toString(number), true, 1 FROM numbers(1000)",
 		"INSERT INTO cursors VALUES ('chain:8453', 7, '{}')",
+		// What the look-ups of 0008 are filled from: a refused claim and its payment, which waits.
+		"INSERT INTO claims (pid, claim_id, chain_id, method, authorizer, keyed, facilitator, outcome, error_class, event_time, payment_identifier)" +
+			" VALUES (5000, 'refused', 8453, 'eip3009', 'late payer', true, 'A', 'failure', 'nonce_used', fromUnixTimestamp64Milli(1795000000500), 'pay_1')",
+		"INSERT INTO links (pid, claim_id, chain_id, method, authorizer, version) VALUES (5000, 'refused', 8453, 'eip3009', 'late payer', 1)",
+		"INSERT INTO payments (pid, chain_id, method, authorizer, facilitator, settled_at, waits_final, waits_log, version) VALUES (5000, 8453, 'eip3009', 'late payer', 'A', 1795000001, 70, true, 1)",
 	} {
 		must(t, s.Conn().Exec(t.Context(), statement))
 	}
@@ -49,7 +57,30 @@ func TestUpgrade(t *testing.T) {
 	must(t, err)
 	cursors, err := Cursors.Select(t.Context(), s, "FINAL", nil)
 	must(t, err)
-	if len(payouts) != 1000 || len(claims) != 1000 || len(blocks) != 1000 || len(cursors) != 1 || cursors[0].Seq != 7 {
+	if len(payouts) != 1000 || len(claims) != 1001 || len(blocks) != 1000 || len(cursors) != 1 || cursors[0].Seq != 7 {
 		t.Errorf("%d payouts, %d claims, %d blocks, cursors %v", len(payouts), len(claims), len(blocks), cursors)
+	}
+
+	// Of an existing store too it can be found who matters to whom, and what waits.
+	neighbours, err := Neighbours.Select(t.Context(), s, "FINAL WHERE pid = 5000 AND slot = bitShiftRight(at, 22) ORDER BY kind", nil)
+	must(t, err)
+	var payer Address
+	copy(payer[:], "late payer")
+	const first, settled = 1795000000500, 1795000001000
+	identifier := int64(siphash.Hash(0, 0, []byte("pay_1")) >> 1)
+	want := []Neighbour{
+		{8453, payer, "failed", first, 5000},
+		{8453, payer, "first", first, 5000},
+		{8453, payer, "identifier", identifier, 5000},
+		{8453, payer, "refused", first, 5000},
+		{8453, payer, "settled", settled, 5000},
+	}
+	if !slices.Equal(neighbours, want) {
+		t.Errorf("neighbours %+v, want %+v", neighbours, want)
+	}
+	waiting, err := Waiting.Select(t.Context(), s, "FINAL ORDER BY kind", nil)
+	must(t, err)
+	if want := []Wait{{8453, WaitFinal, "", 70, 5000}, {0, WaitLog, "A", 1795000001, 5000}}; !slices.Equal(waiting, want) {
+		t.Errorf("waiting %+v, want %+v", waiting, want)
 	}
 }
