@@ -94,14 +94,17 @@ func (t *Tally) Mark(ctx context.Context, marks Marks) error {
 	}
 	rows := make([]schema.BookMark, 0, len(marks))
 	seq := t.seq.Add(1)
-	t.mu.Lock()
 	for r := range marks {
 		r.Writer, r.Seq = t.writer, seq
 		rows = append(rows, r)
-		t.marked[unit{r.ChainID, r.Hour}] = true // also if the insert fails, or seems to
 	}
-	t.mu.Unlock()
-	return schema.BookMarks.Insert(ctx, t.store, rows)
+	err := schema.BookMarks.Insert(ctx, t.store, rows)
+	t.mu.Lock() // not before: a count that runs now may have read the marks without these
+	defer t.mu.Unlock()
+	for _, r := range rows {
+		t.marked[unit{r.ChainID, r.Hour}] = true // also if the insert failed, or seems to have
+	}
+	return err
 }
 
 // Counted is how many units were counted.

@@ -2,7 +2,7 @@
 // records are posted to, and the auditor over one store.
 //
 // New evidence, from whichever of them, wakes the sweeper (sweep.go), which judges it after a short while, so that a burst is one sweep; the schedule
-// wakes it too, because time alone can decide a payment. Sweeps ask questions, indexers answer them, answers are evidence. Once (once.go) does the
+// wakes it too, because time alone can decide a payment. Sweeps ask questions, indexers answer them, answers are evidence. The books are counted beside sweeps (count.go). Once (once.go) does the
 // same without waiting for anything. Several workers can run on one store: one at a time follows a chain or a log, the others stand by, and all of them judge. Health and metrics (health.go) and look-ups of payments (package books) are served beside.
 package worker
 
