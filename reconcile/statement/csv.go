@@ -97,6 +97,9 @@ func (s *Statement) csv(w io.Writer) error {
 		d := a.Delta
 		figures("adjustment", reasons(a.Reasons), "", a.Currency, "payments", a.Adjustments, "revenue", &d.Revenue, "gross", &d.Gross, "net", &d.Net, "fee", &d.Fee, "refunded", &d.Refunded)
 	}
+	for _, line := range s.carried() {
+		plain("carried_forward", line, "", "", "")
+	}
 	for _, a := range s.Accounts {
 		figures("account", string(a.Class), a.Name, a.Currency, "debits", a.Debits, "credits", a.Credits, "balance", a.Balance)
 	}

@@ -55,11 +55,15 @@ func (s *Statement) hledger(w io.Writer) error {
 
 // text describes an entry.
 func (e *Entry) text(s *Statement) string {
-	payments := "payments"
-	if e.Payments == 1 {
-		payments = "payment"
+	return fmt.Sprintf("x402 %s, %s: %s", e.Kind, s.whose(), payments(e.Payments))
+}
+
+// payments says how many.
+func payments(n uint64) string {
+	if n == 1 {
+		return "1 payment"
 	}
-	return fmt.Sprintf("x402 %s, %s: %d %s", e.Kind, s.whose(), e.Payments, payments)
+	return fmt.Sprintf("%d payments", n)
 }
 
 // path is an account's name in a journal of text. The first parts are the same in every journal; only the last is what others chose.

@@ -340,7 +340,7 @@ func (s *Statement) carried() (lines []string) {
 		finality string
 		currency books.Currency
 	}
-	counts, settled := map[group]int{}, map[group]Signed{}
+	counts, settled := map[group]uint64{}, map[group]Signed{}
 	var order []group
 	for _, p := range s.Carried.Payments {
 		g := group{p.Verdict, p.Finality, p.Currency}
@@ -351,7 +351,7 @@ func (s *Statement) carried() (lines []string) {
 		settled[g] = settled[g].plus(signed(p.Settled))
 	}
 	for _, g := range order {
-		lines = append(lines, fmt.Sprintf("%d payments %s, finality %s, that settled %s %s", counts[g], g.verdict, g.finality, signedMoney(g.currency, settled[g]), g.currency))
+		lines = append(lines, fmt.Sprintf("%s %s, finality %s: settled %s %s", payments(counts[g]), g.verdict, g.finality, signedMoney(g.currency, settled[g]), g.currency))
 	}
 	for _, b := range s.Carried.Blocks {
 		lines = append(lines, fmt.Sprintf("%s: blocks %d to %d are not %s", b.Chain, b.From, b.To, b.Level))

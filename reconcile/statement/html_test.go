@@ -8,8 +8,6 @@ import (
 	"testing"
 
 	"x402audit/reconcile/books"
-	"x402audit/reconcile/close"
-	"x402audit/schema"
 )
 
 func pageOf(t *testing.T, s *Statement) string {
@@ -70,23 +68,10 @@ func TestPageShowsTheFigures(t *testing.T) {
 
 // A close shows what it is, what was carried and adjusted, and the chain that it stands in.
 func TestPageOfAClose(t *testing.T) {
-	s := of(t, october()...)
-	c := s.Totals[0].Currency
-	left, before := "-12", "0xaaaa"
-	s.Close = &Closed{ID: "0xbbbb", Number: 2, Previous: &before, Recorded: "2026-11-02T09:00:00Z", By: "Ann", Payments: 18, Root: "0xcccc"}
-	s.TieOut = []close.TieOut{
-		{PayTo: shop, Currency: c, Opening: &close.Balance{Units: schema.Units(1_000_000)}, In: schema.Units(5), Out: schema.Units(17), Closing: &close.Balance{Units: schema.Units(999_976)}, Difference: &left, State: close.Differs},
-		{PayTo: shopToo, Currency: c, In: schema.Amount{}, State: close.NotRecorded},
-	}
-	s.Carried.Payments = []close.CarriedPayment{{Verdict: "pending", Finality: "latest", Currency: c, Settled: schema.Units(1_500_000)}}
-	s.Adjustments = []close.AdjustedFigure{{Reasons: []close.Reason{close.ReasonRefund}, Currency: c, Adjustments: 3, Delta: close.Delta{Revenue: "0", Gross: "0", Net: "0", Fee: "0", Refunded: "1500000", Claimed: "0"}}}
-	s.Chain = []ChainLine{
-		{Merchant: "Shop", Number: 1, What: "closed", ID: before, From: pointer("2026-09-01T00:00:00Z"), To: pointer("2026-10-01T00:00:00Z"), By: "Ann"},
-		{Merchant: "Shop", Number: 2, What: "closed", ID: "0xbbbb", Previous: &before, From: pointer("2026-10-01T00:00:00Z"), To: pointer("2026-11-01T00:00:00Z"), By: "Ann"},
-	}
+	s := closed(t)
 	html := pageOf(t, s)
 	for _, want := range []string{
-		"Closed, number 2", "1 October 2026 to 31 October 2026, UTC", "−0.000012", "not tied out: no balance was recorded", "1 payments pending, finality latest, that settled 1.500000",
+		"Closed, number 2", "1 October 2026 to 31 October 2026, UTC", "−0.000012", "not tied out: no balance was recorded", "1 payment pending, finality latest: settled 1.500000",
 		">refund<", "1.500000", "Shop/1", "1 September 2026 to 30 September 2026, UTC", `<li class="this"><b>Shop/2</b> closed`, "before it: <span class=\"mono\">0xaaaa</span>",
 	} {
 		if !strings.Contains(html, want) {

@@ -18,13 +18,35 @@ import (
 
 // How one of everything is written.
 func TestWrites(t *testing.T) {
-	s := of(t, october()...)
-	for _, f := range []Format{Table, JSON, CSV, Journal, QuickBooks, Xero} {
-		var b bytes.Buffer
-		if err := s.Write(&b, f, DefaultLedger()); err != nil {
-			t.Fatal(err)
+	f := func(s *Statement, formats ...Format) {
+		for _, f := range formats {
+			var b bytes.Buffer
+			if err := s.Write(&b, f, DefaultLedger()); err != nil {
+				t.Fatal(err)
+			}
+			golden(t, s.FileName(f), b.String())
 		}
-		golden(t, s.FileName(f), b.String())
+	}
+	f(of(t, october()...), Formats...)
+	f(closed(t), Table, JSON, CSV, HTML)
+}
+
+// A merchant is one of the configuration, or what belongs to none.
+func TestPayees(t *testing.T) {
+	m := &Maker{Audit: audit(t)}
+	f := func(merchant, payTo string, of, except int) {
+		t.Helper()
+		whose, configured, err := m.payees(merchant)
+		if err != nil || strings.Join(configured, " ") != payTo || len(whose.Of) != of || len(whose.Except) != except {
+			t.Errorf("%q: %v, configured %v, %v", merchant, whose, configured, err)
+		}
+	}
+	f("", shop+" "+shopToo+" "+other, 0, 0)
+	f("Shop", shop+" "+shopToo, 2, 0)
+	f("Other", other, 1, 0)
+	f(close.Others, "", 0, 3)
+	if _, _, err := m.payees("Shoop"); err == nil || err.Error() != `there is no merchant "Shoop": the configuration has Other, Shop, others` {
+		t.Errorf("a merchant that is not there: %v", err)
 	}
 }
 

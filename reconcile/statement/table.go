@@ -64,7 +64,7 @@ func (s *Statement) table(w io.Writer) error {
 	}
 	p.End("no balance was recorded at the period's ends")
 
-	p.Section("Revenue by resource", "raw: settled charges to us, with those in suspense", "resource", "#payments", "#gross", "#organic", "#fee", "#net", "#refunded", "#kept", "token")
+	p.Section("Revenue by resource", "raw: settled charges to us, with those in suspense", "resource", "#payments", "#gross", "#organic", "#fee", "#net", "#refunded", "#less refunds", "token")
 	for _, l := range s.topResources() {
 		p.Row(l.Resource, l.Payments, l.Format(l.Gross), l.Format(l.Organic), l.Format(l.Fee), l.Format(l.Net), l.Format(l.Refunded), l.Format(l.Kept), l.Currency)
 	}
@@ -106,6 +106,14 @@ func (s *Statement) table(w io.Writer) error {
 			p.Row(reasons(a.Reasons), a.Adjustments, signedText(&d.Revenue, a.Decimals), signedText(&d.Net, a.Decimals), signedText(&d.Fee, a.Decimals), signedText(&d.Refunded, a.Decimals), a.Currency)
 		}
 		p.End("none")
+	}
+
+	if carried := s.carried(); len(carried) > 0 {
+		p.Section("Carried forward", "open when the period was closed", "what")
+		for _, line := range carried {
+			p.Row(line)
+		}
+		p.End("")
 	}
 
 	p.Section("Accounts", "of the journal; debits are positive", "account", "#debits", "#credits", "#balance", "token")

@@ -134,6 +134,26 @@ func october() []books.Line {
 	}
 }
 
+// closed is october as a close: with balances, what was carried forward and what was adjusted.
+func closed(t *testing.T) *Statement {
+	t.Helper()
+	s := of(t, october()...)
+	c := s.Totals[0].Currency
+	left, before := "-12", "0xaaaa"
+	s.Close = &Closed{ID: "0xbbbb", Number: 2, Previous: &before, Recorded: "2026-11-02T09:00:00Z", By: "Ann", Payments: 18, Root: "0xcccc"}
+	s.TieOut = []close.TieOut{
+		{PayTo: shop, Currency: c, Opening: &close.Balance{Units: schema.Units(1_000_000)}, In: schema.Units(5), Out: schema.Units(17), Closing: &close.Balance{Units: schema.Units(999_976)}, Difference: &left, State: close.Differs},
+		{PayTo: shopToo, Currency: c, In: schema.Amount{}, State: close.NotRecorded},
+	}
+	s.Carried.Payments = []close.CarriedPayment{{Verdict: "pending", Finality: "latest", Currency: c, Settled: schema.Units(1_500_000)}}
+	s.Adjustments = []close.AdjustedFigure{{Reasons: []close.Reason{close.ReasonRefund}, Currency: c, Adjustments: 3, Delta: close.Delta{Revenue: "0", Gross: "0", Net: "0", Fee: "0", Refunded: "1500000", Claimed: "0"}}}
+	s.Chain = []ChainLine{
+		{Merchant: "Shop", Number: 1, What: "closed", ID: before, From: pointer("2026-09-01T00:00:00Z"), To: pointer("2026-10-01T00:00:00Z"), By: "Ann"},
+		{Merchant: "Shop", Number: 2, What: "closed", ID: "0xbbbb", Previous: &before, From: pointer("2026-10-01T00:00:00Z"), To: pointer("2026-11-01T00:00:00Z"), By: "Ann"},
+	}
+	return s
+}
+
 // golden compares a text with a file, or writes it.
 func golden(t *testing.T, name, got string) {
 	t.Helper()
