@@ -37,10 +37,21 @@ var (
 type Browser struct {
 	ctx   context.Context
 	close []context.CancelFunc
+	dir   string
 }
 
-// Start installs Chromium unless it is there, and starts it with an empty profile in dir.
-func Start(ctx context.Context, dir string, progress io.Writer) (*Browser, error) {
+// Start installs Chromium unless it is there, and starts it with an empty profile.
+func Start(ctx context.Context, progress io.Writer) (_ *Browser, err error) {
+	dir, err := os.MkdirTemp("", "x402audit-browser-*")
+	if err != nil {
+		return nil, err
+	}
+	b := &Browser{dir: dir}
+	defer func() {
+		if err != nil {
+			b.Close()
+		}
+	}()
 	options := []chromedp.ExecAllocatorOption{
 		chromedp.Headless, chromedp.NoSandbox, chromedp.NoFirstRun, chromedp.DisableGPU, chromedp.UserDataDir(filepath.Join(dir, "profile")), chromedp.WSURLReadTimeout(time.Minute),
 		chromedp.Flag("no-zygote", true), chromedp.Flag("hide-scrollbars", true), chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true),
@@ -58,22 +69,21 @@ func Start(ctx context.Context, dir string, progress io.Writer) (*Browser, error
 		}
 		options = append(options, chromedp.ExecPath(filepath.Join(chromium, "chromium")), chromedp.Env("LD_LIBRARY_PATH="+filepath.Join(chromium, "lib"), "FONTCONFIG_FILE="+fonts, "HOME="+dir))
 	}
-	b := &Browser{}
 	allocator, closeAllocator := chromedp.NewExecAllocator(ctx, options...)
 	tab, closeTab := chromedp.NewContext(allocator)
 	b.ctx, b.close = tab, []context.CancelFunc{closeTab, closeAllocator}
 	if err := chromedp.Do(b.ctx); err != nil {
-		b.Close()
 		return nil, fmt.Errorf("starting Chromium: %w", err)
 	}
 	return b, nil
 }
 
-// Close ends Chromium.
+// Close ends Chromium. What a process of it still writes into the profile may stay behind.
 func (b *Browser) Close() {
 	for _, c := range b.close {
 		c()
 	}
+	_ = os.RemoveAll(b.dir)
 }
 
 // Open shows an address at a width, light or dark, and waits until it has loaded.

@@ -15,7 +15,7 @@ func TestShowsPages(t *testing.T) {
 	if err := os.WriteFile(page, []byte(html), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	b, err := Start(t.Context(), dir, os.Stderr)
+	b, err := Start(t.Context(), os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}

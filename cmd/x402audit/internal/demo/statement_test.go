@@ -102,7 +102,7 @@ func states(t *testing.T, again *run, dir string) {
 	if _, _, err := b.ExportPayments(t.Context(), &exported, books.JSONL); err != nil {
 		t.Fatal(err)
 	}
-	chromium, err := browser.Start(t.Context(), t.TempDir(), os.Stderr)
+	chromium, err := browser.Start(t.Context(), os.Stderr)
 	if err != nil {
 		t.Fatal(err)
 	}
