@@ -12,6 +12,7 @@
 //	revenue_hours, revenue_days, revenue_months   revenue by token, facilitator, payTo, resource, provenance, finality and organic: payments, gross, net, fees,
 //	                                              refunds, unlogged, off-chain apart; served, paid and leaked; payers as states (uniqExactMerge)
 //	revenue_between(since=, until=)               the same over any time: whole months and days where they lie within, hours for the rest, each once
+//	revenue_sums(since=, until=)                  that without payers, which is read several times as fast
 //	prices_hours, prices_days, unit_prices        how often which amount was paid; the price of a resource by day, and its drift
 //	price_distribution, payer_distribution        payments by amount, payers by how often they pay; payers_months has each payer
 //	exceptions_open                               open exceptions by verdict, reason and age; exceptions lists them one by one

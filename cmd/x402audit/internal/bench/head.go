@@ -31,7 +31,9 @@ const (
 type options struct {
 	books, payments int // of a year; to sweep over
 	touch           int
+	days            int
 	data            string
+	rounds          int
 	evidence        bool
 	head, window    time.Duration
 	lines           int // of a log to import

@@ -3,7 +3,7 @@
 //	go run ./cmd/x402audit/internal/bench [-head 5m] [-window 20m] [-cpuprofile FILE]
 //	go run ./cmd/x402audit/internal/bench -sweep N [-touch M]
 //	go run ./cmd/x402audit/internal/bench -import N [-signatures] [-cpuprofile FILE]
-//	go run ./cmd/x402audit/internal/bench -books N [-evidence] [-data DIR]
+//	go run ./cmd/x402audit/internal/bench -books N [-evidence] [-data DIR] [-days 365] [-rounds 20]
 //
 // The chain (chain.go) is made beforehand and shown one block after another, 5 a second with 100 logs each: of 20 logs, 18 are plain Transfers and 2
 // an AuthorizationUsed with its Transfer, all paid to our merchants by 1,000 payers who pay again and again. Parent hashes, blooms and receipts roots
@@ -46,8 +46,10 @@ func main() {
 	flag.IntVar(&o.payments, "sweep", 0, "sweep new claims over so many old payments, and over a tenth of them, instead")
 	flag.IntVar(&o.touch, "touch", 1000, "with -sweep, how many new claims")
 	flag.IntVar(&o.books, "books", 0, "fill a store with a year of so many payments, and read its books, instead")
+	flag.IntVar(&o.days, "days", 365, "with -books, how long the year is")
 	flag.BoolVar(&o.evidence, "evidence", false, "with -books, write the whole evidence")
-	flag.StringVar(&o.data, "data", "", "with -books, the data folder, which stays; without one it is a new one that does not")
+	flag.IntVar(&o.rounds, "rounds", 20, "with -books, how often each question is asked")
+	flag.StringVar(&o.data, "data", "", "with -books, the data folder, which stays, and is not filled again when it holds the year; without one it is a new one that goes")
 	flag.BoolVar(&o.signatures, "signatures", false, "with -import, check signatures")
 	flag.StringVar(&o.profile, "cpuprofile", "", "file for the CPU profile of the worker and the node")
 	flag.BoolVar(&o.verbose, "verbose", false, "show the worker's own log")

@@ -13,9 +13,7 @@ import (
 // The shape of a year, which is the same however many payments it has.
 const (
 	yearStart = 1_767_225_600 // 2026-01-01 00:00:00 UTC
-	yearDays  = 365
-	yearEnd   = yearStart + yearDays*86400
-	yearBlock = 40_000_000 // the first block; one every two seconds
+	yearBlock = 40_000_000    // the first block; one every two seconds
 
 	yearPayers       = 200_000
 	yearResources    = 2_000
@@ -34,6 +32,7 @@ const (
 type year struct {
 	store    *schema.Store
 	payments int
+	days     int  // 365, but for tests
 	evidence bool // also what the verdicts follow from, down to the raw line, and what sweeps find payments by; without it there are settlements, payments and their hours
 }
 
@@ -54,7 +53,7 @@ func (y *year) fill(ctx context.Context, from, to int, wrote func(upTo int)) err
 			wrote(upTo)
 		}
 	}
-	end := int64(yearStart + (yearEnd-yearStart)*to/y.payments)
+	end := yearStart + (y.end()-yearStart)*int64(to)/int64(y.payments)
 	final := schema.BlockRef{Number: yearBlock + uint64(end-yearStart)/2 + 43200, Time: end + 86400}
 	first := schema.Block{ChainID: chainID, Number: yearBlock - 43200, Hash: schema.Hash{1}, Time: yearStart - 86400, Canonical: true, Version: 1}
 	if err := schema.Blocks.Insert(ctx, y.store, []schema.Block{first}); err != nil {
@@ -65,6 +64,9 @@ func (y *year) fill(ctx context.Context, from, to int, wrote func(upTo int)) err
 	}
 	return schema.Heads.Insert(ctx, y.store, []schema.Head{{ChainID: chainID, Seq: uint64(to), Latest: final, Safe: final, Final: final}})
 }
+
+// end is when the year ends, Unix seconds.
+func (y *year) end() int64 { return yearStart + int64(86400*y.days) }
 
 // yearAudit is the configuration from which the verdicts follow.
 func yearAudit() match.Config {
@@ -295,7 +297,7 @@ func (y *year) insert(t *yearTable, from, to int) string {
 		names, values = append(names, c[0]), append(values, c[1])
 	}
 	return strings.NewReplacer(
-		"{chain}", strconv.Itoa(chainID), "{token}", strings.ToLower(token.Hex()[2:]), "{start}", strconv.Itoa(yearStart), "{span}", strconv.Itoa(yearEnd-yearStart), "{block}", strconv.Itoa(yearBlock),
+		"{chain}", strconv.Itoa(chainID), "{token}", strings.ToLower(token.Hex()[2:]), "{start}", strconv.Itoa(yearStart), "{span}", strconv.Itoa(86400*y.days), "{block}", strconv.Itoa(yearBlock),
 		"{payments}", strconv.Itoa(y.payments), "{payers}", strconv.Itoa(yearPayers), "{resources}", strconv.Itoa(yearResources), "{pay_tos}", strconv.Itoa(yearPayTos),
 		"{facilitators}", strconv.Itoa(yearFacilitators), "{from}", strconv.Itoa(from), "{to}", strconv.Itoa(to), "{rules}", strconv.Itoa(match.RuleVersion),
 		"{version}", schema.Version{Rules: match.RuleVersion}.Stored().String(),
