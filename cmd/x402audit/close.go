@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"x402audit/cmd/x402audit/internal/config"
 	"x402audit/reconcile/books"
 	"x402audit/reconcile/close"
 	"x402audit/schema"
@@ -220,4 +221,42 @@ func (c *commands) verifyCloses(ctx context.Context) (err error) {
 func (o *opened) several() bool {
 	closing := o.cfg.Closing()
 	return len(closing.Merchants()) > 2
+}
+
+const asOfUsage = "figures as they were closed: `CLOSE|TIME` is one close, or all that were in force then"
+
+// closesAsOf are the closes that --as-of names.
+func (c *commands) closesAsOf(ctx context.Context, b *books.Books, o *opened, asOf string) (*close.Desk, []*close.Record, error) {
+	d := close.New(o.store, b, o.cfg.Closing(), time.Now)
+	if at, err := config.ParseTime(asOf); err == nil {
+		closes, err := d.AsOf(ctx, at)
+		return d, closes, err
+	}
+	r, _, err := d.Find(ctx, asOf)
+	if err != nil {
+		return nil, nil, err
+	}
+	if r.Manifest == nil {
+		return nil, nil, fmt.Errorf("%s is a reopening: it has no figures", r.Name())
+	}
+	return d, []*close.Record{r}, nil
+}
+
+func (c *commands) exportAsOf(ctx context.Context, b *books.Books, o *opened, what, asOf string, f books.Format) error {
+	if what != "payments" {
+		return usageError{errors.New("--as-of: closes keep payments, with the rules that found something on them; findings are exported as they are now")}
+	}
+	d, closes, err := c.closesAsOf(ctx, b, o, asOf)
+	if err != nil {
+		return err
+	}
+	n, err := books.WriteLines(c.out, f, func(each func(*books.Line) error) error { return d.EachClosed(ctx, closes, books.Period{}, each) })
+	if err != nil {
+		return err
+	}
+	for _, r := range closes {
+		fmt.Fprintf(c.err, "# as closed by %s, %s up to %s\n", r.Name(), r.Manifest.From, r.Manifest.To)
+	}
+	fmt.Fprintf(c.err, "# %d payments\n", n)
+	return nil
 }

@@ -32,7 +32,7 @@ func (c *commands) books(ctx context.Context) (*books.Books, *opened, error) {
 }
 
 func (c *commands) reportCommand() *cobra.Command {
-	var from, to, format string
+	var from, to, format, asOf string
 	cmd := c.configured(&cobra.Command{
 		Use:   "report",
 		Short: "Show a period's verdicts, revenue, exceptions and findings",
@@ -57,6 +57,17 @@ func (c *commands) reportCommand() *cobra.Command {
 				return err
 			}
 			defer o.close(cmd.Context(), &err)
+			if asOf != "" {
+				d, closes, err := c.closesAsOf(cmd.Context(), b, o, asOf)
+				if err != nil {
+					return err
+				}
+				r, err := d.Report(cmd.Context(), closes, period)
+				if err != nil {
+					return err
+				}
+				return r.Write(c.out, f)
+			}
 			r, err := b.Report(cmd.Context(), period)
 			if err != nil {
 				return err
@@ -67,6 +78,7 @@ func (c *commands) reportCommand() *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&from, "from", "", "first `TIME` of the period: 2026-11-01 or 2026-11-01T12:00:00Z, UTC")
 	f.StringVar(&to, "to", "", "`TIME` at which the period ends; it is not part of it")
+	f.StringVar(&asOf, "as-of", "", asOfUsage)
 	f.StringVar(&format, "format", string(books.Table), "table, json or csv")
 	return cmd
 }
@@ -99,7 +111,7 @@ func (c *commands) explainCommand() *cobra.Command {
 }
 
 func (c *commands) exportCommand() *cobra.Command {
-	var format string
+	var format, asOf string
 	cmd := c.configured(&cobra.Command{
 		Use:       "export payments|findings",
 		Short:     "Write every payment or finding, sorted by payment_id",
@@ -115,6 +127,9 @@ func (c *commands) exportCommand() *cobra.Command {
 				return err
 			}
 			defer o.close(cmd.Context(), &err)
+			if asOf != "" {
+				return c.exportAsOf(cmd.Context(), b, o, args[0], asOf, f)
+			}
 			export := b.ExportPayments
 			if args[0] == "findings" {
 				export = b.ExportFindings
@@ -130,6 +145,7 @@ func (c *commands) exportCommand() *cobra.Command {
 			return nil
 		},
 	})
+	cmd.Flags().StringVar(&asOf, "as-of", "", asOfUsage)
 	cmd.Flags().StringVar(&format, "format", string(books.JSONL), "jsonl or csv")
 	return cmd
 }

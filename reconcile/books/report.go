@@ -27,6 +27,7 @@ type Period struct {
 type Report struct {
 	From         *string           `json:"from"`
 	To           *string           `json:"to"`
+	AsClosed     []string          `json:"as_closed,omitempty"` // the closes that it is of; what closes do not keep is left out then
 	AsOf         *AsOf             `json:"as_of"`
 	RuleVersion  uint32            `json:"rule_version"`
 	Verdicts     []VerdictLine     `json:"verdicts"`

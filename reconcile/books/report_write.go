@@ -37,6 +37,9 @@ const shownResources = 20
 func (r *Report) table(w io.Writer) error {
 	p := NewTextPage(w)
 	p.Line("period   %s", r.period())
+	if len(r.AsClosed) > 0 {
+		p.Line("closed   %s", strings.Join(r.AsClosed, ", "))
+	}
 	if c := r.currencies(); len(c) == 1 {
 		p.Only(c[0])
 	}
@@ -101,7 +104,9 @@ func (r *Report) table(w io.Writer) error {
 	}
 	p.End("none")
 
-	r.problemTable(p)
+	if len(r.AsClosed) == 0 {
+		r.problemTable(p)
+	}
 	r.relayerTable(p)
 
 	p.Section("Facilitators", "", "facilitator", "#payments", "#matched", "#exceptions", "#pending", "#settled", "token")

@@ -285,6 +285,21 @@ func TestClosedFiguresStay(t *testing.T) {
 		t.Errorf("tie-out: %+v", tie)
 	}
 
+	exported := func(write func(*bytes.Buffer) error) string {
+		t.Helper()
+		var b bytes.Buffer
+		if err := write(&b); err != nil {
+			t.Fatal(err)
+		}
+		lines := slices.DeleteFunc(strings.Split(b.String(), "\n"), func(l string) bool { return strings.Contains(l, payments[4].Key.ID()) }) // of the second day
+		return strings.Join(lines, "\n")
+	}
+	before := exported(func(b *bytes.Buffer) error {
+		_, _, err := o.books.ExportPayments(t.Context(), b, books.JSONL)
+		return err
+	})
+	closedAt := o.clock
+
 	// A late claim, a refund, a decision taken back, rules that call one otherwise, and a payment that a late log brings.
 	late, refunded, withdrawn := payments[1], payments[0], payments[2]
 	late.Verdict, late.Detail, late.Claims, late.Claimed = schema.Matched, "", 1, schema.Units(2_000_000)
@@ -305,6 +320,32 @@ func TestClosedFiguresStay(t *testing.T) {
 	again, _, err := o.desk.Find(t.Context(), "shop/1")
 	if err != nil || !bytes.Equal(again.Body, body) {
 		t.Errorf("the first close changed: %v", err)
+	}
+	closes, err := o.desk.AsOf(t.Context(), closedAt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := exported(func(b *bytes.Buffer) error {
+		_, err := books.WriteLines(b, books.JSONL, func(each func(*books.Line) error) error {
+			return o.desk.EachClosed(t.Context(), closes, books.Period{}, each)
+		})
+		return err
+	})
+	if diff := cmp.Diff(before, after); diff != "" {
+		t.Errorf("the export as of then is not what it was (-then +now):\n%s", diff)
+	}
+	then, err := o.desk.Report(t.Context(), closes, books.Period{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(report.Verdicts, then.Verdicts, cmp.Comparer(func(x, y books.VerdictLine) bool { return x == y })); diff != "" {
+		t.Errorf("the report as of then is not what it was (-then +now):\n%s", diff)
+	}
+	if _, err := o.desk.AsOf(t.Context(), closedAt.Add(-time.Hour)); !errors.Is(err, ErrNotKnown) {
+		t.Errorf("figures of before the first close: %v", err)
+	}
+	if _, err := o.desk.Report(t.Context(), closes, books.Period{From: date(1), To: date(3)}); !errors.Is(err, ErrNotKnown) {
+		t.Errorf("figures of a period that was open then: %v", err)
 	}
 	want := map[string]struct {
 		reasons  []Reason
