@@ -52,15 +52,15 @@ func (c *commands) closeCommand() *cobra.Command {
 				return usageError{errors.New("--out is one file, and there are several merchants: name one with --merchant")}
 			}
 			closed, err := d.Close(cmd.Context(), q)
-			if err := c.printClosed(closed); err != nil {
-				return err
-			}
 			for _, r := range closed {
-				if out != "" && r.Merchant != close.Others {
+				if out != "" && (len(closed) == 1 || r.Merchant != close.Others) {
 					if err := os.WriteFile(out, append(r.Body, '\n'), 0o644); err != nil {
 						return fmt.Errorf("%s is closed; writing its manifest: %w", r.Name(), err)
 					}
 				}
+			}
+			if err := c.printClosed(closed); err != nil {
+				return err
 			}
 			return asUsage(err)
 		},

@@ -36,12 +36,11 @@ const (
 )
 
 var (
-	usdc   = schema.Address{0xcc}
-	usdcP  = schema.Address{0xcd}
-	shop   = schema.Address{0x51}
-	cafe   = schema.Address{0xca}
-	bob    = schema.Address{0xb0}
-	router = schema.Address{0x70}
+	usdc  = schema.Address{0xcc}
+	usdcP = schema.Address{0xcd}
+	shop  = schema.Address{0x51}
+	cafe  = schema.Address{0xca}
+	bob   = schema.Address{0xb0}
 )
 
 func h(kind byte, n int) schema.Hash { return schema.Hash{0: kind, 30: byte(n >> 8), 31: byte(n)} }
@@ -65,10 +64,15 @@ type office struct {
 	final    time.Time
 }
 
-// newOffice has two shops on two chains, whose blocks are covered and whose balances are recorded at each midnight.
+// newOffice has two shops on two chains whose blocks are covered.
 func newOffice(t *testing.T) *office {
 	t.Helper()
-	store, err := schema.Open(t.Context(), schema.Options{DSN: enginetest.DSN(t)})
+	return officeOn(t, schema.Options{DSN: enginetest.DSN(t)})
+}
+
+func officeOn(t *testing.T, options schema.Options) *office {
+	t.Helper()
+	store, err := schema.Open(t.Context(), options)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -459,8 +463,14 @@ func TestRefusals(t *testing.T) {
 	if _, err := o.desk.Reopen(t.Context(), ReopenRequest{Close: "shop/1", By: "Ann"}); err == nil {
 		t.Error("reopened without a note")
 	}
+	o.desk.cfg.Audit.Merchants = match.Merchants{Any: true}
+	f("whoever gets it", Request{From: date(1), To: date(2)})
 	golden(t, "refusals.txt", told.Bytes())
-	o.verified(0)
+	closed, err := o.close(Request{From: date(1), To: date(2), Carry: true})
+	if err != nil || len(closed) != 1 || closed[0].Name() != "others/1" || closed[0].Manifest.Payments.Leaves != 3 || len(closed[0].Manifest.Carried.TieOut) != 2 {
+		t.Errorf("whoever gets it, carried: %+v, %v", closed, err)
+	}
+	o.verified(0, 0)
 }
 
 func golden(t *testing.T, name string, got []byte) {
@@ -556,6 +566,30 @@ func TestReopen(t *testing.T) {
 		t.Errorf("as of then: %+v", then)
 	}
 	o.verified(0)
+}
+
+// On a cluster the lines of a close lie on several shards: it says the same.
+func TestCluster(t *testing.T) {
+	nodes := enginetest.Cluster(t)
+	o := officeOn(t, schema.Options{DSN: nodes[0], Cluster: schema.Cluster{Name: enginetest.ClusterName, Nodes: nodes[:]}})
+	o.bookkeeping([]uint64{0, 210_000, 210_000}, []uint64{0, 0, 0})
+	var payments []schema.Payment
+	for n := 1; n <= 20; n++ {
+		payments = append(payments, o.payment(n, base, shop, at(1, n), uint64(n)*1000, schema.Matched))
+	}
+	o.sweep(payments)
+	o.mustClose("shop", 1, 2)
+	payments[3].Refunded, payments[7].Verdict = schema.Units(1), schema.AmountMismatch
+	o.sweep([]schema.Payment{payments[3], payments[7]})
+	if a := o.adjustments(o.mustClose("shop", 2, 3)); len(a) != 2 {
+		t.Errorf("it posts %+v", a)
+	}
+	o.verified(0)
+	for _, p := range payments {
+		if _, err := o.desk.Prove(t.Context(), p.Key.ID(), ""); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // What was altered in the store is found: a line, a figure, the chain.

@@ -24,12 +24,11 @@ import (
 // when is a payment's time in Unix seconds, as the books have it; 0 where none is known.
 const when = "if(settled_at > toDateTime(0, 'UTC'), toInt64(toUnixTimestamp(settled_at)), intDiv(toUnixTimestamp64Milli(first_seen), 1000))"
 
-// changedSince are the payments of which something is newer than a close. Decisions have no version but a clock, which may have been another machine's.
-const changedSince = `(
-    SELECT pid FROM payments WHERE version >= {version:UInt128}
-    UNION ALL SELECT pid FROM findings WHERE version >= {version:UInt128}
-    UNION ALL SELECT pid FROM resolutions WHERE at >= fromUnixTimestamp64Milli({decided:Int64})
-)`
+// changedSince holds for payments of which something is newer than a close. Decisions have no version but a clock, which may have been another machine's. Each table has an IN of its own: on a cluster one
+// cannot have two.
+const changedSince = `(pid IN (SELECT pid FROM payments WHERE version >= {version:UInt128})
+    OR pid IN (SELECT pid FROM findings WHERE version >= {version:UInt128})
+    OR pid IN (SELECT pid FROM resolutions WHERE at >= fromUnixTimestamp64Milli({decided:Int64})))`
 
 const clockSkew = 24 * time.Hour
 
@@ -44,7 +43,6 @@ func (d *Desk) gather(ctx context.Context, f *Draft, from, to time.Time, all boo
 	begin := from
 	if n := len(closes); n > 0 {
 		begin, _ = closes[0].Manifest.period()
-		changed := changedSince
 		if last := closes[n-1].Manifest; !all && fmt.Sprint(last.PayTo, last.NotPayTo) == fmt.Sprint(f.PayTo, f.NotPayTo) {
 			v := schema.Version{Rules: uint16(last.RuleVersion), Evidence: last.AsOf.Evidence}
 			recorded, err := time.Parse(time.RFC3339, last.Recorded)
@@ -55,8 +53,8 @@ func (d *Desk) gather(ctx context.Context, f *Draft, from, to time.Time, all boo
 		} else { // an address that is another merchant's now makes no payment newer
 			p["version"], p["decided"] = "0", "0"
 		}
-		where = fmt.Sprintf("%s AND (%s OR pid IN %s)", ours, inPeriod, changed)
-		held = fmt.Sprintf("pid IN %s OR pid IN (SELECT pid FROM payments FINAL WHERE %s AND %s)", changed, ours, inPeriod)
+		where = fmt.Sprintf("%s AND (%s OR %s)", ours, inPeriod, changedSince)
+		held = fmt.Sprintf("%s OR pid IN (SELECT pid FROM payments FINAL WHERE %s AND %s)", changedSince, ours, inPeriod)
 	}
 
 	var sum *books.Tally
@@ -151,7 +149,6 @@ type heldLines struct {
 	rows    driver.Rows
 	numbers map[schema.Hash]*Record // by root
 	next    *said
-	more    bool
 }
 
 // held reads what closes say of some payments.

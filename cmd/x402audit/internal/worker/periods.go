@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/robfig/cron/v3"
 
 	"x402audit/reconcile/books"
@@ -53,6 +54,26 @@ func (w *Worker) on(ctx context.Context, key, schedule string, do func(context.C
 	return nil
 }
 
+// told is what candidates and tieOut came to the last time.
+type told struct {
+	open            *prometheus.GaugeVec
+	differ, unknown prometheus.Gauge
+}
+
+func newTold(reg prometheus.Registerer) told {
+	gauge := func(name, help string) prometheus.GaugeOpts {
+		return prometheus.GaugeOpts{Namespace: "x402audit", Name: name, Help: help}
+	}
+	t := told{
+		open: prometheus.NewGaugeVec(gauge("close_open_reasons", "Reasons why a period of the merchant that is over by the clock cannot be closed, as schedule.candidates found them; 0 where it can be, "+
+			"none where all is closed."), []string{"merchant"}),
+		differ:  prometheus.NewGauge(gauge("tie_out_differing", "Balances of the last whole day that differ from what Transfers explain, as schedule.tie_out found them.")),
+		unknown: prometheus.NewGauge(gauge("tie_out_unknown", "Balances of the last whole day that could not be held against Transfers, as schedule.tie_out found them.")),
+	}
+	reg.MustRegister(t.open, t.differ, t.unknown)
+	return t
+}
+
 // desk is where periods are closed.
 func (w *Worker) desk() *close.Desk {
 	return close.New(w.store, books.New(w.store, w.cfg.Audit()), w.cfg.Closing(), time.Now)
@@ -92,7 +113,9 @@ func (w *Worker) statements(ctx context.Context, now time.Time) error {
 func (w *Worker) candidates(ctx context.Context, now time.Time) error {
 	period := statement.Unit(w.cfg.Statements.Period).LastWhole(now)
 	list, err := w.desk().Candidates(ctx, period.From, period.To)
+	w.told.open.Reset()
 	for _, c := range list {
+		w.told.open.WithLabelValues(c.Merchant).Set(float64(len(c.Reasons)))
 		level, say := slog.LevelInfo, "period can be closed"
 		if len(c.Reasons) > 0 {
 			level, say = slog.LevelWarn, "period cannot be closed"
@@ -113,18 +136,21 @@ func (w *Worker) tieOut(ctx context.Context, now time.Time) error {
 	}
 	period := statement.Day.LastWhole(now)
 	list, err := w.desk().TieOut(ctx, payTo, period.From, period.To)
-	tied := 0
+	tied, differ := 0, 0
 	for _, t := range list {
 		switch t.State {
 		case close.TiedOut:
 			tied++
 		case close.Differs:
+			differ++
 			w.log.Error("balance differs", "pay_to", t.PayTo, "token", t.Currency.String(), "day", period.From.Format(time.DateOnly), "difference_units", *t.Difference)
 		default:
 			w.log.Warn("balance not held against the chain", "pay_to", t.PayTo, "token", t.Currency.String(), "day", period.From.Format(time.DateOnly), "because", t.State)
 		}
 	}
 	if err == nil {
+		w.told.differ.Set(float64(differ))
+		w.told.unknown.Set(float64(len(list) - tied - differ))
 		w.log.Info("balances tied out", "day", period.From.Format(time.DateOnly), "tied_out", tied, "of", len(list))
 	}
 	return err

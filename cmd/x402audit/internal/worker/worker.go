@@ -37,6 +37,7 @@ type Worker struct {
 	auditor *reconcile.Auditor
 	health  health
 	wake    chan struct{} // holds at most one: new evidence waits for a sweep
+	told    told
 	judged  chan struct{} // holds at most one: what a sweep judged waits to be counted
 }
 
@@ -69,6 +70,7 @@ func New(cfg *config.Config, store *schema.Store, log *slog.Logger) (*Worker, er
 		}
 	}
 	w.auditor = reconcile.New(store, cfg.Audit(), log, w.reg)
+	w.told = newTold(w.reg)
 	return w, nil
 }
 
