@@ -10,6 +10,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -27,36 +28,25 @@ type proof struct {
 	Path              []string
 }
 
-func hash(domain byte, parts ...[]byte) []byte {
-	sum := sha256.Sum256(append([]byte{domain}, bytes.Join(parts, nil)...))
-	return sum[:]
+func hash(domain byte, parts ...[]byte) string {
+	return fmt.Sprintf("0x%x", sha256.Sum256(append([]byte{domain}, bytes.Join(parts, nil)...)))
 }
 
-// check answers the id of a manifest that holds the line of a proof.
-func check(manifest, given []byte) (id string, p proof, err error) {
-	var trees map[string]json.RawMessage
-	var t tree
-	var line struct {
-		Payment string `json:"payment_id"`
-	}
+// check is nil for a proof of a line of the manifest.
+func check(manifest, given []byte) (p proof, err error) {
+	var m struct{ Payments, Adjustments tree }
 	manifest = bytes.TrimSuffix(manifest, []byte("\n"))
-	if err := json.Unmarshal(given, &p); err != nil {
-		return "", p, fmt.Errorf("the proof is not JSON: %w", err)
+	if err := errors.Join(json.Unmarshal(given, &p), json.Unmarshal(manifest, &m)); err != nil {
+		return p, err
 	}
-	if err := json.Unmarshal(manifest, &trees); err != nil {
-		return "", p, fmt.Errorf("the manifest is not JSON: %w", err)
-	}
-	if err := json.Unmarshal(trees[p.Tree], &t); err != nil {
-		return "", p, fmt.Errorf("the manifest has no tree %q", p.Tree)
-	}
-	if id = "0x" + hex.EncodeToString(hash(2, manifest)); id != p.Close {
-		return id, p, fmt.Errorf("the manifest is %s, and the proof is of %s", id, p.Close)
-	}
-	if err := json.Unmarshal([]byte(p.Line), &line); err != nil || line.Payment != p.Payment {
-		return id, p, fmt.Errorf("the line is not of payment %s", p.Payment)
-	}
-	if p.Place >= t.Leaves {
-		return id, p, fmt.Errorf("place %d is not one of %d leaves", p.Place, t.Leaves)
+	t := map[string]tree{"payments": m.Payments, "adjustments": m.Adjustments}[p.Tree]
+	switch id := hash(2, manifest); {
+	case id != p.Close:
+		return p, fmt.Errorf("the manifest is %s, and the proof is of %s", id, p.Close)
+	case !strings.HasPrefix(p.Line, `{"payment_id":"`+p.Payment+`",`):
+		return p, fmt.Errorf("the line is not of payment %s", p.Payment)
+	case p.Place >= t.Leaves:
+		return p, fmt.Errorf("place %d is not one of the %d %s", p.Place, t.Leaves, p.Tree)
 	}
 	node, path := hash(0, []byte(p.Line)), p.Path
 	for place, width := p.Place, t.Leaves; width > 1; place, width = place/2, (width+1)/2 {
@@ -64,22 +54,22 @@ func check(manifest, given []byte) (id string, p proof, err error) {
 			continue // left over
 		}
 		if len(path) == 0 {
-			return id, p, fmt.Errorf("the path is too short")
+			return p, errors.New("the path is too short")
 		}
-		beside, err := hex.DecodeString(strings.TrimPrefix(path[0], "0x"))
-		if err != nil || len(beside) != sha256.Size {
-			return id, p, fmt.Errorf("%q is not a hash", path[0])
+		pair := []string{node, path[0]}
+		if path = path[1:]; place%2 == 1 {
+			pair[0], pair[1] = pair[1], pair[0]
 		}
-		if path = path[1:]; place%2 == 0 {
-			node = hash(1, node, beside)
-		} else {
-			node = hash(1, beside, node)
+		both, err := hex.DecodeString(strings.ReplaceAll(strings.Join(pair, ""), "0x", ""))
+		if err != nil || len(both) != 2*sha256.Size {
+			return p, errors.New("the path does not consist of hashes")
 		}
+		node = hash(1, both)
 	}
-	if len(path) > 0 || "0x"+hex.EncodeToString(node) != t.Root {
-		return id, p, fmt.Errorf("the line is not in the close: the path ends in 0x%x, and the root is %s", node, t.Root)
+	if len(path) > 0 || node != t.Root {
+		return p, fmt.Errorf("the line is not in the close: the path ends in %s, and the root is %s", node, t.Root)
 	}
-	return id, p, nil
+	return p, nil
 }
 
 func main() {
@@ -87,18 +77,16 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: verifier MANIFEST PROOF")
 		os.Exit(2)
 	}
-	var files [2][]byte
-	for i := range files {
-		var err error
-		if files[i], err = os.ReadFile(os.Args[i+1]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(2)
-		}
-	}
-	id, p, err := check(files[0], files[1])
-	if err != nil {
+	manifest, err := os.ReadFile(os.Args[1])
+	given, err2 := os.ReadFile(os.Args[2])
+	p, err3 := check(manifest, given)
+	if err := errors.Join(err, err2); err != nil {
 		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	if err3 != nil {
+		fmt.Fprintln(os.Stderr, err3)
 		os.Exit(1)
 	}
-	fmt.Printf("payment %s is in the %s of close %s:\n%s\n", p.Payment, p.Tree, id, p.Line)
+	fmt.Printf("payment %s is in the %s of close %s:\n%s\n", p.Payment, p.Tree, p.Close, p.Line)
 }
