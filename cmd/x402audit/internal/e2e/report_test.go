@@ -70,7 +70,8 @@ func added(labels []label) figures {
 		if match.IsException(&judged, false) {
 			count(p.Gross, "exception", p.Token, p.Verdict, p.Detail)
 		}
-		if match.IsRevenue(&judged) {
+		// Anybody can issue a token: what came in one that is not followed is no revenue.
+		if match.IsRevenue(&judged) && !slices.ContainsFunc(l.findings, func(f finding) bool { return f.Rule == "wrong_token" }) {
 			count(p.Gross, "revenue", p.Token)
 			count(p.Gross, "resource", p.Token, p.Resource, p.Provenance)
 		}
