@@ -90,13 +90,21 @@ func (d *Desk) Chains(ctx context.Context) ([]*Chain, error) {
 	return d.chains(ctx, "FINAL ORDER BY merchant, number, at, id", nil)
 }
 
-// Chain reads the chain of one merchant. It is empty before the first close.
+// Chain reads the chain of one merchant. It is empty before the first close; of one that is broken, what comes before that is given beside the error.
 func (d *Desk) Chain(ctx context.Context, merchant string) (*Chain, error) {
 	chains, err := d.chains(ctx, "FINAL WHERE merchant = {merchant:String} ORDER BY number, at, id", clickhouse.Parameters{"merchant": merchant})
-	if err != nil || len(chains) == 0 {
+	if len(chains) == 0 {
 		return &Chain{Merchant: merchant}, err
 	}
-	return chains[0], nil
+	return chains[0], err
+}
+
+// merchants are the names of all chains, in order.
+func (d *Desk) merchants(ctx context.Context) (names []string, err error) {
+	if err := d.store.Conn().QueryRow(ctx, "SELECT arraySort(groupUniqArray(merchant)) FROM closes").Scan(&names); err != nil {
+		return nil, fmt.Errorf("reading closes: %w", err)
+	}
+	return names, nil
 }
 
 func (d *Desk) chains(ctx context.Context, rest string, params clickhouse.Parameters) ([]*Chain, error) {

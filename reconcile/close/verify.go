@@ -48,19 +48,18 @@ func (v *Verified) differs(format string, args ...any) {
 // Verify recomputes every close: each id from the record's bytes and each root from the stored lines; figures, carried payments and sums of adjustments from those lines; balances and what moved between
 // them, and the blocks, from evidence. Then all that the closes in force say is held against the payments as they are.
 func (d *Desk) Verify(ctx context.Context) ([]*Verification, error) {
-	chains, err := d.Chains(ctx)
-	broken := ""
+	merchants, err := d.merchants(ctx)
 	if err != nil {
-		if !errors.Is(err, ErrChain) {
-			return nil, err
-		}
-		broken = err.Error()
+		return nil, err
 	}
 	var all []*Verification
-	for i, c := range chains {
-		v := &Verification{Merchant: c.Merchant}
-		if i == len(chains)-1 {
-			v.Broken = broken // reading ends there
+	for _, merchant := range merchants {
+		v := &Verification{Merchant: merchant}
+		c, err := d.Chain(ctx, merchant)
+		if errors.Is(err, ErrChain) {
+			v.Broken = err.Error() // reading this chain ends there, and not that of others
+		} else if err != nil {
+			return nil, err
 		}
 		all = append(all, v)
 		inForce := c.InForce()
