@@ -20,8 +20,9 @@ import (
 // canonical) is one process's at a time, which holds its name: "chain:8453" to follow that chain, "log:A" to follow that log. The others stand by, and one of them goes on
 // when it ends.
 //
-// A name is free when its holder gave it back, when the holder's process is gone from this machine (its lock file is there, and locked by nobody), or when its row has not moved while
-// somebody watched it for long. No clock of one machine is compared with that of another.
+// A name is free when its holder gave it back, when the holder's process is gone from this machine (its lock file is there, and locked by nobody), or when its rows have not moved while
+// somebody watched them for long. That a process lives, even on this machine, does not say that it works here: a database that was restored from a backup has the holds of the one that was
+// backed up. Only rows that move do. No clock of one machine is compared with that of another.
 //
 // Watching can be wrong: a process that stood still goes on. So a holder asks whether it is one still after it has announced what it stored, and moves its cursor only then
 // ([Store.Holds]). One that is none any more has lost nothing: who holds the name now began at that cursor after it took the name, and stores and announces all of it again, under sequence
@@ -61,16 +62,15 @@ type holder struct {
 	lock    *flock.Flock // nil where there is no file to be locked
 	beat    uint64
 	held    map[string]uint64 // by name, the epoch in which it was taken
-	watched map[string]watch
+	watched map[string]watch  // by holder
 	stop    context.CancelFunc
 	renews  sync.WaitGroup
 
 	renewEvery, goneAfter time.Duration // as the constants; a test's own
 }
 
-// watch is what was seen of another process's hold.
+// watch is what was seen of another process: it renews all that it holds at once.
 type watch struct {
-	holder      string
 	beat        uint64
 	since, last time.Time
 }
@@ -89,7 +89,15 @@ func (s *Store) Hold(ctx context.Context, name string) (claim uint64, err error)
 		return 0, err
 	}
 	if is.Holder != "" && is.Holder != h.id && !is.Free {
-		if gone, alive := h.watch(is); !gone {
+		its, err := Holds.Select(ctx, s, "FINAL WHERE holder = {holder:String}", clickhouse.Parameters{"holder": is.Holder})
+		if err != nil {
+			return 0, err
+		}
+		var beat uint64
+		for _, r := range its {
+			beat = max(beat, r.Beat)
+		}
+		if gone, alive := h.watch(is.Holder, beat); !gone {
 			return 0, &HeldError{is, alive}
 		}
 	}
@@ -105,7 +113,6 @@ func (s *Store) Hold(ctx context.Context, name string) (claim uint64, err error)
 	if is.Holder != h.id {
 		return 0, &HeldError{is, true}
 	}
-	delete(h.watched, name)
 	h.held[name] = is.Epoch
 	return is.Epoch, s.forget(ctx, before)
 }
@@ -200,7 +207,7 @@ func (h *holder) begin(s *Store) {
 	if h.id != "" {
 		return
 	}
-	h.id, h.held, h.watched = rand.Text(), map[string]uint64{}, map[string]watch{}
+	h.id, h.held = rand.Text(), map[string]uint64{}
 	host, err := os.Hostname()
 	if err != nil {
 		host = "a host without a name"
@@ -257,22 +264,23 @@ func (h *holder) renew(ctx context.Context, s *Store) {
 	_ = Holds.Insert(ctx, s, mine)
 }
 
-// watch looks once more at what another process has. The time for which it has not moved counts as long as somebody looks: not while the store is away, for its holder too.
-func (h *holder) watch(is Hold) (gone, alive bool) {
-	if locked, known := isLocked(is.Holder); known {
-		return !locked, locked
+// watch looks once more at another process, whose newest row has this beat. The time for which it has not moved counts as long as somebody looks: not while the store is away, for that
+// process too.
+func (h *holder) watch(other string, beat uint64) (gone, alive bool) {
+	if locked, known := isLocked(other); known && !locked {
+		return true, false
 	}
 	if h.watched == nil {
 		h.watched = map[string]watch{}
 	}
 	now := time.Now()
-	w, ok := h.watched[is.Name]
-	alive = ok && w.holder == is.Holder && w.beat != is.Beat
-	if !ok || w.holder != is.Holder || w.beat != is.Beat || now.Sub(w.last) > h.goneAfter/2 {
-		w = watch{is.Holder, is.Beat, now, now}
+	w, ok := h.watched[other]
+	alive = ok && w.beat != beat
+	if !ok || w.beat != beat || now.Sub(w.last) > h.goneAfter/2 {
+		w = watch{beat, now, now}
 	}
 	w.last = now
-	h.watched[is.Name] = w
+	h.watched[other] = w
 	return now.Sub(w.since) >= h.goneAfter, alive
 }
 

@@ -120,6 +120,7 @@ logs:
   - {facilitator: A, path: {{.LogA}}}
   - {facilitator: B, path: {{.LogB}}}
   - {role: server, path: {{.LogServer}}}
+close: {balances: 1h} # so that a few hours tie out
 http: {listen: "off"}
 log: {level: error}
 `))
