@@ -51,7 +51,10 @@ func TestRawLinesExpire(t *testing.T) {
 	if timed, stayed := lines(); timed != 0 || stayed != untimed {
 		t.Errorf("%d raw lines with a time are left, and %d of %d without", timed, stayed, untimed)
 	}
-	r, err := s.auditor().Rebuild(t.Context(), 10)
+	auditor := s.auditor()
+	r, err := auditor.Rebuild(t.Context(), 10)
+	must(t, err)
+	_, err = auditor.Count(t.Context())
 	must(t, err)
 	if !r.Same() {
 		t.Errorf("made again without raw lines the books differ: %+v", r)
