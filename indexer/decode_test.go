@@ -3,6 +3,7 @@ package indexer
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -158,12 +159,16 @@ func TestLogsWithoutAllocation(t *testing.T) {
 	text := logsLikeBase(1000)
 	sameLogs(t, text)
 	logs := make(eventLogs, 0, len(text)/logBytes+2000)
-	if n := testing.AllocsPerRun(5, func() {
-		s := scanner{text: text}
-		if _, err := s.logs(0, &logs); err != nil {
-			t.Fatal(err)
-		}
-	}); n > 0 {
+	n := math.Inf(1)
+	for range 20 { // what other goroutines of this process allocate meanwhile is counted as well: one run without any is proof
+		n = min(n, testing.AllocsPerRun(1, func() {
+			s := scanner{text: text}
+			if _, err := s.logs(0, &logs); err != nil {
+				t.Fatal(err)
+			}
+		}))
+	}
+	if n > 0 {
 		t.Errorf("%v allocations for 1000 logs", n)
 	}
 }
