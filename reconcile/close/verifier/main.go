@@ -7,11 +7,13 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log"
 	"os"
 	"strings"
 )
@@ -21,72 +23,59 @@ type tree struct {
 	Root   string
 }
 
-type proof struct {
-	Close, Tree, Line string
-	Payment           string `json:"payment_id"`
-	Place             uint64
-	Path              []string
+func hash(domain byte, parts ...[]byte) []byte {
+	sum := sha256.Sum256(append([]byte{domain}, bytes.Join(parts, nil)...))
+	return sum[:]
 }
 
-func hash(domain byte, parts ...[]byte) string {
-	return fmt.Sprintf("0x%x", sha256.Sum256(append([]byte{domain}, bytes.Join(parts, nil)...)))
-}
-
-// check is nil for a proof of a line of the manifest.
-func check(manifest, given []byte) (p proof, err error) {
+// check answers the payment's line when it is in the close.
+func check(manifest, proof []byte) (line string, err error) {
 	var m struct{ Payments, Adjustments tree }
+	var p struct {
+		Close, Tree, Line string
+		Payment           string `json:"payment_id"`
+		Place             uint64
+		Path              []string
+	}
 	manifest = bytes.TrimSuffix(manifest, []byte("\n"))
-	if err := errors.Join(json.Unmarshal(given, &p), json.Unmarshal(manifest, &m)); err != nil {
-		return p, err
+	if err := errors.Join(json.Unmarshal(proof, &p), json.Unmarshal(manifest, &m)); err != nil {
+		return "", err
 	}
 	t := map[string]tree{"payments": m.Payments, "adjustments": m.Adjustments}[p.Tree]
-	switch id := hash(2, manifest); {
-	case id != p.Close:
-		return p, fmt.Errorf("the manifest is %s, and the proof is of %s", id, p.Close)
-	case !strings.HasPrefix(p.Line, `{"payment_id":"`+p.Payment+`",`):
-		return p, fmt.Errorf("the line is not of payment %s", p.Payment)
-	case p.Place >= t.Leaves:
-		return p, fmt.Errorf("place %d is not one of the %d %s", p.Place, t.Leaves, p.Tree)
+	if id := fmt.Sprintf("0x%x", hash(2, manifest)); id != p.Close || p.Place >= t.Leaves || !strings.HasPrefix(p.Line, `{"payment_id":"`+p.Payment+`",`) {
+		return "", fmt.Errorf("line %d of the %s of close %s for payment %s is not one of the manifest's, which is %s with %d %[2]s", p.Place, p.Tree, p.Close, p.Payment, id, t.Leaves)
 	}
-	node, path := hash(0, []byte(p.Line)), p.Path
+	node := hash(0, []byte(p.Line))
 	for place, width := p.Place, t.Leaves; width > 1; place, width = place/2, (width+1)/2 {
 		if place%2 == 0 && place+1 == width {
 			continue // left over
 		}
-		if len(path) == 0 {
-			return p, errors.New("the path is too short")
+		beside, err := hex.DecodeString(strings.TrimPrefix(strings.Join(p.Path[:min(1, len(p.Path))], ""), "0x"))
+		if err != nil || len(beside) != sha256.Size {
+			return "", errors.New("the path is too short, or does not consist of hashes")
 		}
-		pair := []string{node, path[0]}
-		if path = path[1:]; place%2 == 1 {
-			pair[0], pair[1] = pair[1], pair[0]
+		if p.Path = p.Path[1:]; place%2 == 0 {
+			node = hash(1, node, beside)
+		} else {
+			node = hash(1, beside, node)
 		}
-		both, err := hex.DecodeString(strings.ReplaceAll(strings.Join(pair, ""), "0x", ""))
-		if err != nil || len(both) != 2*sha256.Size {
-			return p, errors.New("the path does not consist of hashes")
-		}
-		node = hash(1, both)
 	}
-	if len(path) > 0 || node != t.Root {
-		return p, fmt.Errorf("the line is not in the close: the path ends in %s, and the root is %s", node, t.Root)
+	if root := fmt.Sprintf("0x%x", node); len(p.Path) > 0 || root != t.Root {
+		return "", fmt.Errorf("the line is not in the close: the path ends in %s, and the root is %s", root, t.Root)
 	}
-	return p, nil
+	return p.Line, nil
 }
 
 func main() {
+	log.SetFlags(0)
 	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: verifier MANIFEST PROOF")
-		os.Exit(2)
+		log.Fatal("usage: verifier MANIFEST PROOF")
 	}
 	manifest, err := os.ReadFile(os.Args[1])
-	given, err2 := os.ReadFile(os.Args[2])
-	p, err3 := check(manifest, given)
-	if err := errors.Join(err, err2); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		os.Exit(2)
+	proof, err2 := os.ReadFile(os.Args[2])
+	line, err3 := check(manifest, proof)
+	if err := cmp.Or(err, err2, err3); err != nil {
+		log.Fatal(err)
 	}
-	if err3 != nil {
-		fmt.Fprintln(os.Stderr, err3)
-		os.Exit(1)
-	}
-	fmt.Printf("payment %s is in the %s of close %s:\n%s\n", p.Payment, p.Tree, p.Close, p.Line)
+	fmt.Println("it is in the close:", line)
 }
