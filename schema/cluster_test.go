@@ -55,8 +55,19 @@ func TestPlanRefuses(t *testing.T) {
 	}
 }
 
-// Every migration has a plan, and the engine reads each statement of it, replicated ones included. It runs none of those: the embedded engine refuses ON CLUSTER (392), having no worker for
-// distributed DDL. Told one by one, two engines with Debian's ZooKeeper 3.8 made Replicated tables, but the second never counted as alive to the first, and inserts failed for want of a quorum (285).
+// Every migration has a plan, and the engine reads each statement of it, replicated ones included. It cannot run them, for want of two things that only a server has: a worker for distributed DDL,
+// so that it refuses ON CLUSTER (392), and an address at which other replicas reach it. A replica counts as alive once it has entered that address in the Keeper, and clickhouse-local, which the engine
+// is, takes none from interserver_http_host and interserver_http_port and opens no listener for it. So every replicated table stays read-only there. The smallest case, one engine with <zookeeper>
+// and both of those elements in its configuration, and Debian's ZooKeeper 3.8:
+//
+//	CREATE TABLE t (a UInt8) ENGINE = ReplicatedMergeTree('/t', 'r1') ORDER BY a -- done; system.replicas: is_readonly 1, total_replicas 1, active_replicas 0; and the log, again and again:
+//	    t (ReplicatedMergeTreeRestartingThread): Failed to restart the table. Will try again: Code: 139. DB::Exception: Parameter 'interserver_http(s)_port' required for replication is not
+//	    specified in configuration file. (NO_ELEMENTS_IN_CONFIG)
+//	INSERT INTO t VALUES (1)                            -- 242: Table is in readonly mode
+//	INSERT INTO t SETTINGS insert_quorum = 2 VALUES (1) -- 285: Number of alive replicas (1) is less than requested quorum (2/1)
+//
+// Two such engines with ZooKeeper, told one by one, ran the CREATE, EXCHANGE and DROP of all migrations and stood in it as the two replicas of each table, none of them active; ALTER and INSERT
+// were refused (242, 285).
 func TestPlanOfMigrations(t *testing.T) {
 	s := open(t)
 	all, err := readMigrations()
