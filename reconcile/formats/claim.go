@@ -23,7 +23,9 @@ func (p *reader) state(found *Records, r *record) error {
 		found.Transfers = append(found.Transfers, *r.transfer)
 		return nil
 	}
-	c, charge, err := p.claim(r)
+	found.Claims = append(found.Claims, schema.Claim{})
+	c := &found.Claims[len(found.Claims)-1]
+	charge, err := p.claim(c, r)
 	if err != nil {
 		var reject *RejectError
 		if !r.unanswered || !errors.As(err, &reject) || reject.Reason != MissingNetwork {
@@ -31,22 +33,22 @@ func (p *reader) state(found *Records, r *record) error {
 		}
 		c.Key = schema.Key{} // a header that nothing could be read of
 	}
-	if !r.unanswered {
-		found.Claims = append(found.Claims, c)
-		if charge != nil {
-			found.Claims = append(found.Claims, *charge)
-			c = *charge // which is what was served for
-		}
+	switch {
+	case r.unanswered:
+		found.Claims = found.Claims[:len(found.Claims)-1]
+	case charge != nil:
+		found.Claims = append(found.Claims, *charge)
+		c = charge // which is what was served for
 	}
 	if r.request != nil {
-		found.Deliveries = append(found.Deliveries, p.delivery(r, &c))
+		found.Deliveries = append(found.Deliveries, p.delivery(r, c))
 	}
 	return nil
 }
 
 // claim states from a record what it states, and nothing more. charge is the claim of the charge that was made together with a deposit into a channel.
-func (p *reader) claim(r *record) (c schema.Claim, charge *schema.Claim, err error) {
-	c = schema.Claim{
+func (p *reader) claim(c *schema.Claim, r *record) (charge *schema.Claim, err error) {
+	*c = schema.Claim{
 		Facilitator: p.facilitator,
 		Role:        p.role,
 		Format:      r.format,
@@ -75,34 +77,34 @@ func (p *reader) claim(r *record) (c schema.Claim, charge *schema.Claim, err err
 	}
 	c.Network, c.Scheme = first("network"), first("scheme")
 	if c.Network == "" {
-		return c, nil, reject(MissingNetwork, "neither requirements, payload nor answer states a network")
+		return nil, reject(MissingNetwork, "neither requirements, payload nor answer states a network")
 	}
 	if c.Key.ChainID, err = chainID(c.Network); err != nil {
-		return c, nil, err
+		return nil, err
 	}
 	if version, err := strconv.ParseUint(r.payload.text("x402Version"), 10, 8); err == nil {
 		c.X402Version = uint8(version)
 	}
 
-	auth, err := readAuthorization(r.payload)
-	if err != nil {
-		return c, nil, err
+	auth := &p.auth
+	if err = auth.read(r.payload); err != nil {
+		return nil, err
 	}
-	if err := p.stateTerms(&c, r, &auth, accepted); err != nil {
-		return c, nil, err
+	if err := p.stateTerms(c, r, auth, accepted); err != nil {
+		return nil, err
 	}
-	if err := stateAnswer(&c, r, &auth); err != nil {
-		return c, nil, err
+	if err := stateAnswer(c, r, auth); err != nil {
+		return nil, err
 	}
 	extra, required := r.answer.fields.object("extra"), c.Required
 	switch {
 	case auth.voucher.kind != "":
-		err = ofChannel(&c, &auth, extra)
+		err = ofChannel(c, auth, extra)
 	case ofGateway(r.requirements) || ofGateway(accepted):
-		overGateway(&c, r.answer.fields)
+		overGateway(c, r.answer.fields)
 	}
 	if err != nil {
-		return c, nil, err
+		return nil, err
 	}
 
 	if c.Role == schema.RoleServer {
@@ -125,8 +127,8 @@ func (p *reader) claim(r *record) (c schema.Claim, charge *schema.Claim, err err
 	for _, text := range texts {
 		*text = kept(kept(*text, auth.signature), auth.other)
 	}
-	charge, err = firstCharge(&c, &auth, required, extra)
-	return c, charge, err
+	charge, err = firstCharge(c, auth, required, extra)
+	return charge, err
 }
 
 // gatewayName is the name in the requirements' extra of a payment that Circle's Gateway nets off chain.

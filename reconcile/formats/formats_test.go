@@ -6,11 +6,15 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
+	"maps"
 	"math/big"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"unicode/utf8"
@@ -591,8 +595,8 @@ func TestSignature(t *testing.T) {
 	if got := hexutil.Encode(d.separator); got != "0x02fa7265e7c5d81118673727957699e4d68f74cd74b7db77da710fe8a2c7834f" {
 		t.Errorf("domain separator %s", got)
 	}
-	auth, err := readAuthorization(mustObject(t, payloadV1))
-	if err != nil {
+	var auth authorization
+	if err := auth.read(mustObject(t, payloadV1)); err != nil {
 		t.Fatal(err)
 	}
 	if got := hexutil.Encode(d.digest(&auth)); got != "0x12fedf9dd2fbf9be56cffd125cd082bc4da832b52d13ed2cd1b3cb0719d65ec0" {
@@ -755,6 +759,60 @@ func FuzzJSON(f *testing.F) {
 			t.Fatalf("%q: %s", text, cmp.Diff(want, plain(got)))
 		}
 	})
+}
+
+// FuzzCanonical: the text that names a record is that of its definition, whatever was read before it.
+func FuzzCanonical(f *testing.F) {
+	for _, text := range []string{
+		`{"b":"0xAb","a":[1,"0x","0XfF00112233445566","0xg011223344556677"],"":null}`, `{"a":1,"b":2,"a":3}`, `{"0xAB":{"0xAB":true}}`, `{"a":{},"aa":{"a":{"b":1}}}`, `["0x0123456789abcdefABCDEF:;", "0x/0123456", "0x0123456\u0080"]`,
+	} {
+		f.Add(text)
+	}
+	var known shapes
+	f.Fuzz(func(t *testing.T, text string) {
+		var s scanner
+		s.reset()
+		v, err := s.scan(text)
+		if err != nil || !utf8.ValidString(text) {
+			return
+		}
+		want := canonicalOf(plain(v))
+		for range 2 {
+			if got := string(known.canonical(nil, &v)); got != want {
+				t.Fatalf("%q: %q, not %q", text, got, want)
+			}
+		}
+	})
+}
+
+var hexText = regexp.MustCompile(`^0[xX][0-9a-fA-F]+$`)
+
+func canonicalOf(v any) string {
+	counted := func(kind, s string) string { return fmt.Sprintf("%s%d:%s", kind, len(s), s) }
+	switch v := v.(type) {
+	case bool:
+		return strconv.FormatBool(v)[:1]
+	case json.Number:
+		return counted("n", v.String())
+	case string:
+		if hexText.MatchString(v) {
+			v = strings.ToLower(v)
+		}
+		return counted("s", v)
+	case []any:
+		all := fmt.Sprintf("a%d:", len(v))
+		for _, member := range v {
+			all += canonicalOf(member)
+		}
+		return all
+	case map[string]any:
+		all := fmt.Sprintf("o%d:", len(v))
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			all += counted("s", name) + canonicalOf(v[name])
+		}
+		return all
+	}
+	return "z"
 }
 
 // plain is a value as encoding/json gives it.

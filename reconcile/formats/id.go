@@ -41,13 +41,13 @@ func (r *reader) sum(b []byte, rec *record) schema.Hash {
 		at = strconv.FormatInt(rec.time.ns, 10)
 	}
 	b = counted(b, 's', at)
-	b = canonical(b, value{kind: mapping, members: rec.body})
+	b = r.shapes.canonical(b, &value{kind: mapping, members: rec.body})
 	r.hashed = b
 	return sha256.Sum256(b)
 }
 
 // canonical appends a JSON value: a letter for its kind, the length of what has one, then the content.
-func canonical(b []byte, v value) []byte {
+func (s *shapes) canonical(b []byte, v *value) []byte {
 	switch v.kind {
 	case boolean:
 		return append(b, v.text[0]) // t or f
@@ -56,17 +56,16 @@ func canonical(b []byte, v value) []byte {
 	case text:
 		return counted(b, 's', v.text)
 	case list:
-		b = append(strconv.AppendInt(append(b, 'a'), int64(len(v.members)), 10), ':')
+		b = length(b, 'a', len(v.members))
 		for i := range v.members {
-			b = canonical(b, v.members[i].value)
+			b = s.canonical(b, &v.members[i].value)
 		}
 		return b
 	case mapping:
-		var few [24]int
-		order := byName(few[:0], v.members)
-		b = append(strconv.AppendInt(append(b, 'o'), int64(len(order)), 10), ':')
-		for _, i := range order {
-			b = canonical(countedName(b, v.members[i].name), v.members[i].value)
+		shape := s.of(v.members)
+		b = length(b, 'o', len(shape.order))
+		for _, f := range shape.order {
+			b = s.canonical(append(b, f.name...), &v.members[f.at].value)
 		}
 		return b
 	default:
@@ -74,66 +73,119 @@ func canonical(b []byte, v value) []byte {
 	}
 }
 
-// byName are the places of an object's fields in the order of their names; of one name only the last, which is the one that is meant.
-func byName(order []int, o object) []int {
-	if len(o) > cap(order) { // many: not by insertion
-		for i := range o {
-			order = append(order, i)
-		}
-		slices.SortFunc(order, func(i, j int) int { return cmp.Or(strings.Compare(o[i].name, o[j].name), j-i) })
-		return slices.CompactFunc(order, func(i, j int) bool { return o[i].name == o[j].name })
-	}
+// shape is what the names of an object's fields say of its canonical text.
+type shape struct {
+	names []string      // as the object has them
+	order []namedMember // of one name only the last, which is the one that is meant
+}
+
+type namedMember struct {
+	name string // as canonical text
+	at   int    // among the object's members
+}
+
+// shapes remembers shapes: the lines of a log have few. Two that fall on one place take it from each other.
+type shapes [128]*shape
+
+// What is larger is not remembered: names are a writer's own choice.
+const (
+	mostFields = 64
+	mostNames  = 2048 // bytes of them all
+)
+
+func (s *shapes) of(o object) *shape {
+	place, size := uint32(len(o)), 0
 	for i := range o {
-		at := len(order)
-		for at > 0 && o[i].name < o[order[at-1]].name {
-			at--
+		if n := o[i].name; n != "" {
+			place = place*31 + uint32(n[0]) + uint32(n[len(n)-1])<<4 + uint32(len(n))<<8
+			size += len(n)
 		}
-		if at > 0 && o[i].name == o[order[at-1]].name {
-			order[at-1] = i
-			continue
-		}
-		order = slices.Insert(order, at, i)
 	}
-	return order
+	at := &s[place*0x9e3779b1>>25]
+	if known := *at; known != nil && known.isOf(o) {
+		return known
+	}
+	found := shapeOf(o)
+	if len(o) <= mostFields && size <= mostNames {
+		for i, name := range found.names {
+			found.names[i] = strings.Clone(name) // it is a piece of a line
+		}
+		*at = found
+	}
+	return found
+}
+
+func (s *shape) isOf(o object) bool {
+	if len(s.names) != len(o) {
+		return false
+	}
+	for i, name := range s.names {
+		if o[i].name != name {
+			return false
+		}
+	}
+	return true
+}
+
+func shapeOf(o object) *shape {
+	s := &shape{names: make([]string, len(o)), order: make([]namedMember, len(o))}
+	for i := range o {
+		s.names[i], s.order[i] = o[i].name, namedMember{o[i].name, i}
+	}
+	slices.SortFunc(s.order, func(a, b namedMember) int { return cmp.Or(strings.Compare(a.name, b.name), b.at-a.at) })
+	s.order = slices.CompactFunc(s.order, func(a, b namedMember) bool { return a.name == b.name })
+	for i := range s.order { // names are compared exactly, so that hex in them stays as it is
+		name := s.order[i].name
+		s.order[i].name = string(append(length(nil, 's', len(name)), name...))
+	}
+	return s
 }
 
 // counted appends a text with its length; 0x-hex in lower case.
 func counted(b []byte, kind byte, s string) []byte {
-	b = append(strconv.AppendInt(append(b, kind), int64(len(s)), 10), ':')
+	b = length(b, kind, len(s))
 	start := len(b)
 	b = append(b, s...)
-	if kind == 's' && isHex(s) {
+	if kind == 's' && len(s) > 2 && s[0] == '0' && s[1]|0x20 == 'x' && isHex(b[start+2:]) {
 		lower(b[start:])
 	}
 	return b
 }
 
-// countedName is counted for a field's name, which is compared exactly.
-func countedName(b []byte, s string) []byte {
-	b = append(strconv.AppendInt(append(b, 's'), int64(len(s)), 10), ':')
-	return append(b, s...)
+// length appends the letter of a kind and a length.
+func length(b []byte, kind byte, n int) []byte {
+	switch {
+	case n < 10:
+		return append(b, kind, '0'+byte(n), ':')
+	case n < 100:
+		return append(b, kind, '0'+byte(n/10), '0'+byte(n%10), ':')
+	}
+	return append(strconv.AppendInt(append(b, kind), int64(n), 10), ':')
 }
 
-// isHex holds for 0x and hex digits. They are nearly all of a record's text, so each is looked at without a branch.
-func isHex(s string) bool {
-	if len(s) <= 2 || s[0] != '0' || s[1] != 'x' && s[1] != 'X' {
-		return false
-	}
-	other := byte(0)
-	for i := 2; i < len(s); i++ {
-		other |= noHexDigit[s[i]]
-	}
-	return other == 0
-}
-
-var noHexDigit = func() (t [256]byte) {
-	for c := range t {
-		if !strings.ContainsRune(hexDigits, rune(c)) {
-			t[c] = 1
+// isHex holds for hex digits. They are nearly all of a record's text, so they are looked at eight at a time, without a branch for each.
+func isHex(digits []byte) bool {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	for ; len(digits) >= 8; digits = digits[8:] {
+		w := binary.LittleEndian.Uint64(digits)
+		if w&tops != 0 {
+			return false
+		}
+		// A byte below 0x80 and 0x80-c are 0x80 or more together, when it is not less than c.
+		letters := w | 0x20*ones
+		digit := (w + (0x80-'0')*ones) &^ (w + (0x80-'9'-1)*ones)
+		letter := (letters + (0x80-'a')*ones) &^ (letters + (0x80-'f'-1)*ones)
+		if (digit|letter)&tops != tops {
+			return false
 		}
 	}
-	return t
-}()
+	for _, c := range digits {
+		if strings.IndexByte(hexDigits, c) < 0 {
+			return false
+		}
+	}
+	return true
+}
 
 // lower puts 0x-hex into lower case: of digits and lower-case letters the bit is set already.
 func lower(hex []byte) {

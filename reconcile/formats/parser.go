@@ -127,7 +127,9 @@ type reader struct {
 	*Parser
 	scanner
 	hashed []byte
+	shapes shapes
 	single [1]record
+	auth   authorization
 }
 
 // one is what nearly every line holds: a single record.

@@ -23,19 +23,20 @@ type authorization struct {
 	voucher     voucher // of a channel's payload
 }
 
-// readAuthorization reads payload.payload. Kinds that are not known here state only their signature.
-func readAuthorization(payload object) (a authorization, err error) {
+// read reads payload.payload. Kinds that are not known here state only their signature.
+func (a *authorization) read(payload object) error {
 	inner := payload.object("payload")
-	a.signature = inner.text("signature")
-	switch {
-	case inner.object("authorization") != nil:
-		err = a.readEIP3009(inner.object("authorization"))
-	case inner.object("permit2Authorization") != nil:
-		err = a.readPermit2(inner.object("permit2Authorization"))
-	case isChannelPayload(inner):
-		err = a.readChannel(inner)
+	*a = authorization{signature: inner.text("signature")}
+	if o := inner.object("authorization"); o != nil {
+		return a.readEIP3009(o)
 	}
-	return a, err
+	if o := inner.object("permit2Authorization"); o != nil {
+		return a.readPermit2(o)
+	}
+	if isChannelPayload(inner) {
+		return a.readChannel(inner)
+	}
+	return nil
 }
 
 func (a *authorization) readEIP3009(o object) (err error) {

@@ -139,7 +139,7 @@ func readTime(line object, further ...string) (instant, error) {
 var layouts = []string{time.RFC3339, "2006-01-02T15:04:05", "2006-01-02 15:04:05Z07:00", "2006-01-02 15:04:05", "02/Jan/2006:15:04:05 -0700"}
 
 func parseTime(s string) (instant, bool) {
-	if n, err := strconv.ParseInt(s, 10, 64); err == nil && n >= 0 && s[0] != '+' {
+	if n, ok := digits(s); ok {
 		for _, unit := range units {
 			if n < unit.below {
 				return within(time.Unix(n/unit.per, n%unit.per*(1e9/unit.per)))
@@ -168,6 +168,15 @@ func parseTime(s string) (instant, bool) {
 		return within(time.Unix(0, ns.Int64()))
 	}
 	return instant{}, false
+}
+
+// digits reads a whole number of 63 bits.
+func digits(s string) (int64, bool) {
+	if strings.IndexByte(s, ':') > 0 { // most times are dates, of which no error need be made
+		return 0, false
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	return n, err == nil && n >= 0 && s[0] != '+'
 }
 
 // units of a Unix time: in each it is less than the bound until the year 5138.
