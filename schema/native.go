@@ -140,8 +140,8 @@ type wireColumn interface {
 // fillAtOnce is how many rows are taken apart before the next: each column passes over them, and they should still be in the cache.
 const fillAtOnce = 256
 
-// insertNative writes rows, which are many.
-func (t Table[R]) insertNative(ctx context.Context, n *native, rows []R) error {
+// wires are empty columns of the table, whose memory is used again where it can be.
+func (t Table[R]) wires(n *native) []wire[R] {
 	n.mu.Lock()
 	wires, _ := n.wires[t.Name].([]wire[R])
 	delete(n.wires, t.Name)
@@ -151,15 +151,23 @@ func (t Table[R]) insertNative(ctx context.Context, n *native, rows []R) error {
 			wires = append(wires, c.wire())
 		}
 	}
-	input := make(proto.Input, len(wires))
 	for _, w := range wires {
 		w.column.Reset()
 	}
+	return wires
+}
+
+func fillWires[R any](wires []wire[R], rows []R) {
 	for part := range slices.Chunk(rows, fillAtOnce) {
 		for _, w := range wires {
 			w.fill(part)
 		}
 	}
+}
+
+// insertNative writes rows, which are many.
+func (t Table[R]) insertNative(ctx context.Context, n *native, wires []wire[R]) error {
+	input := make(proto.Input, len(wires))
 	for i, w := range wires {
 		input[i] = proto.InputColumn{Name: t.columns[i].name, Data: w.column}
 	}
@@ -189,11 +197,12 @@ func wireOf[R, T any](of func(*R) T) func() wire[R] {
 	case bool:
 		return numbers(of, func(v *[]bool) wireColumn { return (*proto.ColBool)(v) })
 	case string:
+		get := any(of).(func(*R) string)
 		return func() wire[R] {
-			c := new(proto.ColStr)
+			c := new(texts)
 			return wire[R]{c, func(rows []R) {
 				for i := range rows {
-					c.Append(any(of(&rows[i])).(string))
+					c.add(get(&rows[i]))
 				}
 			}}
 		}
@@ -346,6 +355,28 @@ func wireLegs[T any](get func(*Leg) T) func() wire[Settlement] {
 		}}
 	}
 }
+
+// texts is a String column as it is sent, each text behind its length. proto.ColStr keeps the texts apart, and copies them once more when they are sent.
+type texts struct {
+	proto.Buffer
+	rows int
+}
+
+func (t *texts) add(s string) {
+	t.PutUVarInt(uint64(len(s)))
+	t.Buf = append(t.Buf, s...)
+	t.rows++
+}
+
+func (t *texts) Reset() {
+	t.Buffer.Reset()
+	t.rows = 0
+}
+
+func (*texts) Type() proto.ColumnType         { return proto.ColumnTypeString }
+func (t *texts) Rows() int                    { return t.rows }
+func (t *texts) EncodeColumn(b *proto.Buffer) { b.PutRaw(t.Buf) }
+func (t *texts) WriteColumn(w *proto.Writer)  { w.ChainWrite(t.Buf) }
 
 // arrays is an Array column over any other: where each row ends, then all values.
 type arrays struct {

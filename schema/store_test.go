@@ -69,7 +69,13 @@ func roundTrip[R any](t *testing.T, s *Store, table Table[R]) {
 	if err := s.Conn().Exec(context.Background(), "TRUNCATE TABLE "+table.Name); err != nil {
 		t.Fatal(err)
 	}
-	roundTripBy(t, s, table, func(ctx context.Context, s *Store, rows []R) error { return table.insertNative(ctx, s.native, rows) })
+	roundTripBy(t, s, table, func(ctx context.Context, s *Store, rows []R) error {
+		wires := table.wires(s.native)
+		for _, row := range rows { // also what comes piece by piece
+			fillWires(wires, []R{row})
+		}
+		return table.insertNative(ctx, s.native, wires)
+	})
 }
 
 // roundTripBy writes a full row and an empty one twice and reads two rows back, equal.

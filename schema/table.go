@@ -224,10 +224,9 @@ func (t Table[R]) Insert(ctx context.Context, s *Store, rows []R) error {
 		return nil
 	}
 	if s.native != nil && len(rows) >= largeBatch {
-		if err := t.insertNative(ctx, s.native, rows); err != nil {
-			return fmt.Errorf("writing %d rows to %s: %w", len(rows), t.Name, err)
-		}
-		return nil
+		gathered := t.Gather(s)
+		gathered.Add(rows)
+		return gathered.Insert(ctx)
 	}
 	batch, err := s.conn.PrepareBatch(ctx, "INSERT INTO "+t.Name+" ("+t.Columns()+")")
 	if err != nil {
@@ -241,6 +240,47 @@ func (t Table[R]) Insert(ctx context.Context, s *Store, rows []R) error {
 	}
 	if err := batch.Send(); err != nil {
 		return fmt.Errorf("writing %d rows to %s: %w", len(rows), t.Name, err)
+	}
+	return nil
+}
+
+// Rows are rows on their way into a table. Many of them are kept column by column in the form in which they are sent, and nothing of what was added: they
+// take a fraction of its memory. Not for concurrent use.
+type Rows[R any] struct {
+	table Table[R]
+	store *Store
+	few   []R // while they are few; all, where the store does not speak the native protocol
+	wires []wire[R]
+	many  int // how many are in wires
+}
+
+// Gather is Insert for rows that come little by little.
+func (t Table[R]) Gather(s *Store) *Rows[R] { return &Rows[R]{table: t, store: s} }
+
+// Add adds rows, which are the caller's again afterwards.
+func (r *Rows[R]) Add(rows []R) {
+	if r.many == 0 && (r.store.native == nil || len(r.few)+len(rows) < largeBatch) {
+		r.few = append(r.few, rows...)
+		return
+	}
+	if r.wires == nil {
+		r.wires = r.table.wires(r.store.native)
+	}
+	fillWires(r.wires, r.few)
+	fillWires(r.wires, rows)
+	r.many, r.few = r.many+len(r.few)+len(rows), nil
+}
+
+// Len is how many there are.
+func (r *Rows[R]) Len() int { return len(r.few) + r.many }
+
+// Insert writes them in one batch, as Table.Insert does. They cannot be written again.
+func (r *Rows[R]) Insert(ctx context.Context) error {
+	if r.many == 0 {
+		return r.table.Insert(ctx, r.store, r.few)
+	}
+	if err := r.table.insertNative(ctx, r.store.native, r.wires); err != nil {
+		return fmt.Errorf("writing %d rows to %s: %w", r.many, r.table.Name, err)
 	}
 	return nil
 }

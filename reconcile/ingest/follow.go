@@ -208,7 +208,7 @@ func (f *follower) begin(ctx context.Context, file *os.File) error {
 	if err := f.use(file); err != nil {
 		return err
 	}
-	return f.writer.write(ctx, &batch{}, f.state)
+	return f.writer.write(ctx, f.writer.gather(), f.state)
 }
 
 func (f *follower) use(file *os.File) error {
@@ -286,7 +286,7 @@ func (f *follower) setEnded(ctx context.Context, ended bool) error {
 	}
 	state := f.state
 	state.Ended = ended
-	if err := f.writer.write(ctx, &batch{}, state); err != nil {
+	if err := f.writer.write(ctx, f.writer.gather(), state); err != nil {
 		return err
 	}
 	f.state = state

@@ -48,8 +48,8 @@ func Import(ctx context.Context, store *schema.Store, source Source, options for
 			return sum, err
 		}
 		t.state.Path = absolute
-		t.stored = func(b *batch) {
-			sum.add(b)
+		t.stored = func(c *counts) {
+			sum.add(c)
 			if progress != nil {
 				progress(before+t.consumed(), total)
 			}
@@ -102,20 +102,20 @@ func (t *stream) importFile(ctx context.Context) error {
 	}
 	state := t.state
 	state.Ended = true
-	if err := t.writer.write(ctx, &batch{}, state); err != nil {
+	if err := t.writer.write(ctx, t.writer.gather(), state); err != nil {
 		return fmt.Errorf("log %s: %w", t.source.Name, err)
 	}
 	return nil
 }
 
-func (s *Summary) add(b *batch) {
-	s.Lines += b.lines
-	s.Bytes += b.bytes
-	s.Claims += uint64(len(b.claims))
-	s.Deliveries += uint64(len(b.deliveries))
-	s.Transfers += uint64(len(b.transfers))
-	s.Skipped += b.skipped
-	for _, r := range b.rejects {
-		s.Rejects[r.Reason]++
+func (s *Summary) add(c *counts) {
+	s.Lines += c.lines
+	s.Bytes += c.bytes
+	s.Claims += c.claims
+	s.Deliveries += c.deliveries
+	s.Transfers += c.transfers
+	s.Skipped += c.skipped
+	for reason, n := range c.rejects {
+		s.Rejects[reason] += n
 	}
 }

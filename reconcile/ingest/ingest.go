@@ -2,7 +2,7 @@
 // posted (package receive has their way in).
 //
 // Data flows one way: a file is cut into lines (lines.go) or the elements of a JSON array (array.go), the lines of a batch are parsed side by side into claims,
-// deliveries or a reject each (parse.go, package formats), and the batch is
+// deliveries or a reject each (parse.go, package formats), and the batch, of a large file several together (batch.go), is
 // written (write.go) evidence first (raw_lines, rejects, claims, sightings, deliveries, gateway_transfers, in any order), then touched, then the cursor. Each row's key is its position or its content, and the
 // cursor comes last, so that a crash between any two writes costs nothing but reading the batch again. follow.go finds a followed file again after
 // appends, rotation, truncation and restarts; import.go reads a file once; content.go unpacks what is packed; post.go gives
@@ -108,8 +108,8 @@ func (in *Ingest) Run(ctx context.Context, changed func()) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { in.watch(ctx); return nil })
 	for _, f := range in.followers {
-		f.stored = func(b *batch) {
-			if len(b.claims)+len(b.deliveries)+len(b.transfers) > 0 && changed != nil {
+		f.stored = func(c *counts) {
+			if c.claims+c.deliveries+c.transfers > 0 && changed != nil {
 				changed()
 			}
 		}

@@ -170,7 +170,7 @@ func TestRotatedMeanwhile(t *testing.T) {
 	catchUp()
 	log.rename(".1")
 	log.write(records(3, 3))
-	follower.stored = func(*batch) {
+	follower.stored = func(*counts) {
 		follower.stored = nil
 		log.rename(".2")
 		log.write(records(4, 4))

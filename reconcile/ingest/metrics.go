@@ -49,17 +49,17 @@ type sourceMetrics struct {
 
 func (m *metrics) of(source string) sourceMetrics { return sourceMetrics{m, source} }
 
-func (m sourceMetrics) count(b *batch) {
+func (m sourceMetrics) count(c *counts) {
 	if m.metrics == nil {
 		return
 	}
-	m.lines.WithLabelValues(m.source).Add(float64(b.lines))
-	m.bytes.WithLabelValues(m.source).Add(float64(b.bytes))
-	m.claims.WithLabelValues(m.source).Add(float64(len(b.claims)))
-	m.deliveries.WithLabelValues(m.source).Add(float64(len(b.deliveries)))
-	m.skipped.WithLabelValues(m.source).Add(float64(b.skipped))
-	for _, r := range b.rejects {
-		m.rejects.WithLabelValues(m.source, r.Reason).Inc()
+	m.lines.WithLabelValues(m.source).Add(float64(c.lines))
+	m.bytes.WithLabelValues(m.source).Add(float64(c.bytes))
+	m.claims.WithLabelValues(m.source).Add(float64(c.claims))
+	m.deliveries.WithLabelValues(m.source).Add(float64(c.deliveries))
+	m.skipped.WithLabelValues(m.source).Add(float64(c.skipped))
+	for reason, n := range c.rejects {
+		m.rejects.WithLabelValues(m.source, reason).Add(float64(n))
 	}
 }
 

@@ -198,7 +198,11 @@ func (w *PostWriter) Write(ctx context.Context, posts []*Post) error {
 		}
 		cursors = append(cursors, cursor)
 	}
-	if err := w.writer.writeUp(ctx, &all, cursors); err != nil {
+	g := w.writer.gather()
+	if err := g.add(ctx, &all); err != nil {
+		return err
+	}
+	if err := w.writer.writeUp(ctx, g, cursors); err != nil {
 		return err
 	}
 	for name, state := range states {

@@ -13,16 +13,17 @@ import (
 	"x402audit/schema"
 )
 
-// limits are where a batch ends: at the first of them. Each batch is a part of each table and some waiting for the disk, so that a file that is read whole, and that
-// nobody waits for line by line, comes in larger ones.
+// limits are where a batch ends: at the first of the first two; and how many of them come together. What comes together is a part of each table and some waiting for the disk, so that of a file
+// that is read whole, and that nobody waits for line by line, more does.
 type limits struct {
-	lines int
-	bytes uint64
+	lines    int
+	bytes    uint64
+	together int
 }
 
 var (
-	followed = limits{5_000, 8 << 20}
-	imported = limits{25_000, 40 << 20}
+	followed = limits{5_000, 8 << 20, 1}
+	imported = limits{25_000, 40 << 20, 4}
 )
 
 // errRewritten says that the file is no longer the one that was read so far: truncated, or written anew.
@@ -34,7 +35,7 @@ type stream struct {
 	parser  *formats.Parser
 	writer  *writer
 	metrics sourceMetrics
-	stored  func(*batch) // called after a batch is durable; may be nil
+	stored  func(*counts) // called after batches are durable; may be nil
 
 	state    SourceState // as it is stored
 	loaded   bool
@@ -102,24 +103,29 @@ func (t *stream) drain(ctx context.Context, final bool) (err error) {
 			err = failed
 		}
 	}()
+	g := t.writer.gather()
+	defer func() { _ = g.early.Wait() }()
 	for {
-		b, state, end, err := t.read(ctx, records, read, final)
+		b, state, end, err := t.readOn(ctx, records, read, final)
+		if err == nil && b.lines > 0 {
+			if err := g.add(ctx, b); err != nil {
+				return fmt.Errorf("log %s: %w", t.source.Name, err)
+			}
+			read = state
+		}
+		if g.batches > 0 && (end || g.batches >= t.limits.together || err != nil && ctx.Err() == nil) {
+			if err := wait(); err != nil {
+				return err
+			}
+			wait, g = t.write(ctx, g, read), t.writer.gather()
+		}
 		if err != nil {
 			return err
 		}
-		// Also when nothing new was found: the end can be near because the file became shorter.
-		if same, err := t.unchanged(&read); err != nil || !same {
-			return errRewritten
-		}
-		if err := wait(); err != nil {
-			return err
-		}
-		if b.lines > 0 {
-			if state.Fingerprint, err = t.fingerprint(state.Offset); err != nil {
-				return errRewritten
+		if b.lines == 0 {
+			if err := wait(); err != nil {
+				return err
 			}
-			wait, read = t.write(ctx, b, state), state
-		} else {
 			t.measureLag()
 		}
 		if end {
@@ -128,22 +134,39 @@ func (t *stream) drain(ctx context.Context, final bool) (err error) {
 	}
 }
 
-// write stores a batch in the background, one at a time: who wants the next one written waits for it. The stream stands where it was until then.
-func (t *stream) write(ctx context.Context, b *batch, state SourceState) (wait func() error) {
+// readOn is read of a file that is still the one that was read so far.
+func (t *stream) readOn(ctx context.Context, l cutter, from SourceState, final bool) (b *batch, state SourceState, end bool, err error) {
+	if b, state, end, err = t.read(ctx, l, from, final); err != nil {
+		return b, state, end, err
+	}
+	// Also when nothing new was found: the end can be near because the file became shorter.
+	if same, err := t.unchanged(&from); err != nil || !same {
+		return b, state, end, errRewritten
+	}
+	if b.lines > 0 {
+		if state.Fingerprint, err = t.fingerprint(state.Offset); err != nil {
+			err = errRewritten
+		}
+	}
+	return b, state, end, err
+}
+
+// write stores batches in the background, one gathering at a time: who wants the next one written waits for it. The stream stands where it was until then.
+func (t *stream) write(ctx context.Context, g *gathering, state SourceState) (wait func() error) {
 	done := make(chan error, 1)
 	go func() {
 		flushing, stop := lingering(ctx)
 		defer stop()
-		done <- t.writer.write(flushing, b, state)
+		done <- t.writer.write(flushing, g, state)
 	}()
 	return sync.OnceValue(func() error {
 		if err := <-done; err != nil {
 			return fmt.Errorf("log %s: %w", t.source.Name, err)
 		}
 		t.state = state
-		t.metrics.count(b)
+		t.metrics.count(&g.counts)
 		if t.stored != nil {
-			t.stored(b)
+			t.stored(&g.counts)
 		}
 		t.measureLag()
 		return nil
@@ -210,6 +233,7 @@ func (t *stream) read(ctx context.Context, l cutter, from SourceState, final boo
 		}
 	}
 	taken := make([]parsed, 0, min(t.limits.lines, 64))
+	var texts texts
 	for len(taken) < t.limits.lines && b.bytes < t.limits.bytes {
 		n, err := l.next()
 		end = errors.Is(err, io.EOF)
@@ -235,7 +259,7 @@ func (t *stream) read(ctx context.Context, l cutter, from SourceState, final boo
 			parser, state.Header = rows, string(n.text)
 			b.raws = append(b.raws, schema.RawLine{Position: at, Text: state.Header}) // its rows say nothing without it
 		} else {
-			taken = append(taken, parsed{at: at, text: string(n.text), size: n.size, long: n.long, parser: parser})
+			taken = append(taken, parsed{at: at, text: texts.keep(n.text), size: n.size, long: n.long, parser: parser})
 		}
 		if end {
 			break
@@ -265,13 +289,14 @@ func (t *stream) take(b *batch, state *SourceState, p *parsed) {
 		kept, latest = true, max(latest, ms)
 		state.seen(ms)
 	}
-	for _, c := range p.records.Claims {
+	for i := range p.records.Claims {
+		c := &p.records.Claims[i]
 		if t.tooOld(c.EventTime) {
 			b.skipped++
 			continue
 		}
 		seen(c.EventTime)
-		b.claims = append(b.claims, c)
+		b.claims = append(b.claims, *c)
 		b.sightings = append(b.sightings, schema.Sighting{
 			ClaimID: c.ID, Facilitator: c.Facilitator, Role: c.Role, Position: p.at, EventTime: c.EventTime,
 		})

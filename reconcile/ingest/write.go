@@ -5,37 +5,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 	"golang.org/x/sync/errgroup"
 
 	"x402audit/schema"
 )
-
-// batch is what one stretch of a file holds.
-type batch struct {
-	raws       []schema.RawLine
-	rejects    []schema.Reject
-	claims     []schema.Claim
-	sightings  []schema.Sighting
-	deliveries []schema.Delivery
-	transfers  []schema.GatewayTransfer
-	lines      uint64 // blank ones included
-	bytes      uint64
-	skipped    uint64 // of a time before the source's since
-}
-
-// expect makes room for what lines hold, so that rows are not copied again and again while their number grows.
-func (b *batch) expect(lines []parsed) {
-	claims, deliveries := 0, 0
-	for i := range lines {
-		claims += len(lines[i].records.Claims)
-		deliveries += len(lines[i].records.Deliveries)
-	}
-	b.raws = slices.Grow(b.raws, len(lines))
-	b.claims, b.sightings, b.deliveries = make([]schema.Claim, 0, claims), make([]schema.Sighting, 0, claims), make([]schema.Delivery, 0, deliveries)
-}
 
 // writer writes batches under one name, that of the announcing writer in touched and, where it reads one source, of its cursor. No two writers share a name at a time: this process
 // holds it, or, of posted records, the spill.
@@ -78,15 +53,15 @@ func (w *writer) loadTouch(ctx context.Context) error {
 	return nil
 }
 
-// write stores a batch and then that it was read. Repeating it, whole or from any point, makes no second row; each try has sequence numbers
+// write stores what was gathered and then that it was read. Repeating it, whole or from any point, makes no second row; each try has sequence numbers
 // of its own, for a reader may already have passed those of a try that failed late.
-func (w *writer) write(ctx context.Context, b *batch, state SourceState) error {
+func (w *writer) write(ctx context.Context, g *gathering, state SourceState) error {
 	w.cursor++
 	cursor, err := cursorOf(w.name, w.cursor, state)
 	if err != nil {
 		return err
 	}
-	return w.writeUp(ctx, b, []schema.Cursor{cursor})
+	return w.writeUp(ctx, g, []schema.Cursor{cursor})
 }
 
 func cursorOf(name string, seq uint64, state SourceState) (schema.Cursor, error) {
@@ -94,19 +69,22 @@ func cursorOf(name string, seq uint64, state SourceState) (schema.Cursor, error)
 	return schema.Cursor{Name: name, Seq: seq, Body: string(body)}, err
 }
 
-// writeUp stores a batch and then the cursors that vouch for it.
-func (w *writer) writeUp(ctx context.Context, b *batch, cursors []schema.Cursor) error {
-	w.touch++
-	touched := touches(w.name, w.touch, b)
+// writeUp stores what was gathered and then the cursors that vouch for it.
+func (w *writer) writeUp(ctx context.Context, g *gathering, cursors []schema.Cursor) error {
 	// What was read comes in any order, but all of it before it is announced, and that before the cursor vouches for it.
+	if err := g.early.Wait(); err != nil {
+		return err
+	}
 	inserts, inserting := errgroup.WithContext(ctx)
 	for _, start := range []func() error{
-		func() error { return insert(inserting, w, schema.RawLines, b.raws, inserts.Go) },
-		func() error { return insert(inserting, w, schema.Rejects, b.rejects, inserts.Go) },
-		func() error { return insert(inserting, w, schema.Claims, b.claims, inserts.Go) },
-		func() error { return insert(inserting, w, schema.Sightings, b.sightings, inserts.Go) },
-		func() error { return insert(inserting, w, schema.Deliveries, b.deliveries, inserts.Go) },
-		func() error { return insert(inserting, w, schema.GatewayTransfers, b.transfers, inserts.Go) },
+		func() error {
+			return insert(w, schema.RawLines.Name, len(g.raws), func() error { return schema.RawLines.Insert(inserting, w.store, g.raws) }, inserts.Go)
+		},
+		func() error { return insertRows(inserting, w, schema.Rejects.Name, g.rejects, inserts.Go) },
+		func() error { return insertRows(inserting, w, schema.Claims.Name, g.claims, inserts.Go) },
+		func() error { return insertRows(inserting, w, schema.Sightings.Name, g.sightings, inserts.Go) },
+		func() error { return insertRows(inserting, w, schema.Deliveries.Name, g.deliveries, inserts.Go) },
+		func() error { return insertRows(inserting, w, schema.GatewayTransfers.Name, g.transfers, inserts.Go) },
 	} {
 		if err := start(); err != nil {
 			return errors.Join(err, inserts.Wait())
@@ -115,7 +93,7 @@ func (w *writer) writeUp(ctx context.Context, b *batch, cursors []schema.Cursor)
 	if err := inserts.Wait(); err != nil {
 		return err
 	}
-	if err := insert(ctx, w, schema.Touches, touched, nil); err != nil {
+	if err := insertRows(ctx, w, schema.Touches.Name, g.touched, nil); err != nil {
 		return err
 	}
 	if w.held {
@@ -124,23 +102,28 @@ func (w *writer) writeUp(ctx context.Context, b *batch, cursors []schema.Cursor)
 			return err
 		}
 	}
-	return insert(ctx, w, schema.Cursors, cursors, nil)
+	return insert(w, schema.Cursors.Name, len(cursors), func() error { return schema.Cursors.Insert(ctx, w.store, cursors) }, nil)
 }
 
-// insert writes rows: itself, or aside by a function that runs others.
-func insert[R any](ctx context.Context, w *writer, table schema.Table[R], rows []R, aside func(func() error)) error {
-	if len(rows) == 0 {
+// insertRows writes gathered rows.
+func insertRows[R any](ctx context.Context, w *writer, table string, rows *schema.Rows[R], aside func(func() error)) error {
+	return insert(w, table, rows.Len(), func() error { return rows.Insert(ctx) }, aside)
+}
+
+// insert writes n rows of a table: itself, or aside by a function that runs others.
+func insert(w *writer, table string, n int, write func() error, aside func(func() error)) error {
+	if n == 0 {
 		return nil
 	}
 	if w.before != nil {
-		if err := w.before(table.Name); err != nil {
+		if err := w.before(table); err != nil {
 			return err
 		}
 	}
 	if aside == nil {
-		return table.Insert(ctx, w.store, rows)
+		return write()
 	}
-	aside(func() error { return table.Insert(ctx, w.store, rows) })
+	aside(write)
 	return nil
 }
 
