@@ -15,13 +15,17 @@ import (
 	"x402audit/reconcile"
 	"x402audit/reconcile/tally"
 	"x402audit/schema"
+	"x402audit/schema/engine"
 )
 
 // What a payment takes on disk once all is merged, measured at 10,000,000 and with evidence at 300,000, and how many of them are written and counted in a second on two cores that others use too.
 const (
-	bookBytes, bookRate         = 550, 15_000
+	bookBytes, bookRate         = 500, 50_000
 	evidenceBytes, evidenceRate = 1_500, 8_000
 )
+
+// bookMemory is what the engine may use: rows are made and sorted by the million.
+const bookMemory = 8 << 30
 
 // measureBooks fills a store with a year of payments, and measures what it takes and how fast the books are read.
 func measureBooks(ctx context.Context, o options, out io.Writer) (err error) {
@@ -32,7 +36,7 @@ func measureBooks(ctx context.Context, o options, out io.Writer) (err error) {
 		}
 		defer os.RemoveAll(dir)
 	}
-	store, err := schema.Open(ctx, schema.Options{DSN: "embedded:" + filepath.Join(dir, "data")})
+	store, err := schema.Open(ctx, schema.Options{DSN: "embedded:" + filepath.Join(dir, "data"), Engine: engine.Options{MaxMemory: bookMemory}})
 	if err != nil {
 		return err
 	}
@@ -225,8 +229,8 @@ func (y *year) fits(ctx context.Context, out io.Writer) error {
 		return fmt.Errorf("reading system.disks: %w", err)
 	}
 	need := 2 * bytes * uint64(y.payments)
-	fmt.Fprintf(out, "%d payments take about %s, twice that while they are merged, of %s that are free, and %s\n",
-		y.payments, gigabytes(need/2), gigabytes(free), (time.Duration(y.payments/rate) * time.Second).Round(time.Second))
+	fmt.Fprintf(out, "%d payments take about %s, twice that while they are merged, of %s that are free, and %s; the engine may use %s of memory\n",
+		y.payments, gigabytes(need/2), gigabytes(free), (time.Duration(y.payments/rate) * time.Second).Round(time.Second), gigabytes(bookMemory))
 	if need > free {
 		return fmt.Errorf("the disk has no room for %d payments: %s are free, %s are needed", y.payments, gigabytes(free), gigabytes(need))
 	}

@@ -2,9 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/ClickHouse/clickhouse-go/v2"
 
 	"x402audit/reconcile/match"
 	"x402audit/schema"
@@ -20,14 +24,14 @@ const (
 	yearPayTos       = 500
 	yearFacilitators = 20
 
-	yearChunk = 1_000_000 // payments written by one statement
+	yearChunk = 2_000_000 // payments written by one statement, one part of each table and month
 )
 
 // year is a history of so many payments, equally dense over 365 days. A resource belongs to one payTo and has one price, which a fifth of its payments pay several times over; a payTo settles through
 // one facilitator, and one payment of 16 through a second. Resources and payers come by Zipf's law. Of 1,000 payments 975 are matched, 10 unlogged, 7 failed_but_settled, 3 amount_mismatch and 5
 // expired; those of the first and last fiftieth are all matched, so that every log is known to cover the others.
 //
-// The engine makes the rows itself, from the number of each payment by hashes: INSERT SELECT into the tables, of what the store would write of the same payments. Tests hold that against what
+// The engine makes the rows itself, from the number of each payment by hashes: what the store would write of the same payments. Tests hold that against what
 // it does write, and the verdicts against those of a rebuild.
 type year struct {
 	store    *schema.Store
@@ -36,18 +40,28 @@ type year struct {
 	evidence bool // also what the verdicts follow from, down to the raw line, and what sweeps find payments by; without it there are settlements, payments and their hours
 }
 
-// fill writes the payments from one number to below another, and moves the as-of point behind them.
-func (y *year) fill(ctx context.Context, from, to int, wrote func(upTo int)) error {
+// fill writes the payments from one number to below another, and moves the as-of point behind them. What is to be said of a payment is made once: it is inserted into a table that keeps nothing, and views
+// on that write the tables.
+func (y *year) fill(ctx context.Context, from, to int, wrote func(upTo int)) (err error) {
+	statements := []string{"CREATE TABLE year ENGINE = Null EMPTY AS " + y.sql(yearPayments, 0, 0)}
+	drop := []string{"DROP TABLE IF EXISTS year"}
+	for i := range yearTables {
+		if t := &yearTables[i]; y.evidence || !t.evidence {
+			statements = append(statements, y.sql(t.view(), 0, 0))
+			drop = append(drop, "DROP TABLE IF EXISTS year_"+t.name)
+		}
+	}
+	defer func() { err = errors.Join(err, y.exec(context.WithoutCancel(ctx), drop...)) }()
+	if err := y.exec(ctx, append(slices.Clone(drop), statements...)...); err != nil { // another run may have been cut off
+		return err
+	}
+	together := clickhouse.Context(ctx, clickhouse.WithSettings(clickhouse.Settings{
+		"parallel_view_processing": 1, "max_block_size": 1 << 17, "min_insert_block_size_rows": yearChunk, "min_insert_block_size_bytes": 0, "optimize_on_insert": 0,
+	}))
 	for ; from < to; from += yearChunk {
 		upTo := min(from+yearChunk, to)
-		for i := range yearTables {
-			t := &yearTables[i]
-			if t.evidence && !y.evidence {
-				continue
-			}
-			if err := y.store.Conn().Exec(ctx, y.insert(t, from, upTo)); err != nil {
-				return fmt.Errorf("filling %s: %w", t.name, err)
-			}
+		if err := y.exec(together, "INSERT INTO year "+y.sql(yearPayments, from, upTo)); err != nil {
+			return err
 		}
 		if wrote != nil {
 			wrote(upTo)
@@ -63,6 +77,16 @@ func (y *year) fill(ctx context.Context, from, to int, wrote func(upTo int)) err
 		return err
 	}
 	return schema.Heads.Insert(ctx, y.store, []schema.Head{{ChainID: chainID, Seq: uint64(to), Latest: final, Safe: final, Final: final}})
+}
+
+func (y *year) exec(ctx context.Context, statements ...string) error {
+	for _, statement := range statements {
+		if err := y.store.Conn().Exec(ctx, statement); err != nil {
+			what, _, _ := strings.Cut(statement, " AS")
+			return fmt.Errorf("filling a year: %.60s: %w", what, err)
+		}
+	}
+	return nil
 }
 
 // end is when the year ends, Unix seconds.
@@ -205,7 +229,12 @@ var yearTables = []yearTable{
 	}},
 	{"links", true, "WHERE claimed", append(yearKey, [2]string{"claim_id", "claim_id"}, [2]string{"rung", "'key'"}, [2]string{"version", "version"})},
 	{"neighbours", true, "ARRAY JOIN arrayConcat(['settled'], if(claimed, ['first'], []), if(opened, ['failed'], [])) AS kind WHERE settled", [][2]string{
-		{"chain_id", "chain"}, {"authorizer", "authorizer"}, {"kind", "kind"}, {"slot", "bitShiftRight(ms, 22)"}, {"at", "toUnixTimestamp64Milli(if(kind = 'settled', first_seen, claimed_at)) AS ms"}, {"pid", "pid"},
+		{"chain_id", "chain"},
+		{"authorizer", "authorizer"},
+		{"kind", "kind"},
+		{"slot", "bitShiftRight(toUnixTimestamp64Milli(if(kind = 'settled', first_seen, claimed_at)), 22)"},
+		{"at", "toUnixTimestamp64Milli(if(kind = 'settled', first_seen, claimed_at))"},
+		{"pid", "pid"},
 	}},
 	{"waiting", true, "WHERE settled", [][2]string{{"kind", "'delivery'"}, {"whose", "concat('0x', lower(hex(pay_to)))"}, {"at", "toUnixTimestamp(settled_at)"}, {"pid", "pid"}}},
 	{"payments", false, "", append(yearKey, [][2]string{
@@ -290,16 +319,21 @@ const yearLine = `concat('{"ts":"', formatDateTime(claimed_at, '%Y-%m-%dT%H:%i:%
     '","maxTimeoutSeconds":60,"extra":{"name":"USD Coin","version":"2"}}},"response":', if(said = 'success', concat('{"success":true,"transaction":"0x', lower(hex(transaction)), '","amount":"', toString(stated), '"'),
     concat('{"success":false,"errorReason":"', error_class, '","transaction":""')), ',"network":"eip155:8453","payer":"0x', lower(hex(authorizer)), '"}}')`
 
-// insert is the statement that writes the rows of some payments.
-func (y *year) insert(t *yearTable, from, to int) string {
-	var names, values []string
-	for _, c := range t.columns {
-		names, values = append(names, c[0]), append(values, c[1])
+// view is the statement that has a table written from what payments are.
+func (t *yearTable) view() string {
+	values, names := make([]string, len(t.columns)), make([]string, len(t.columns)) // in two steps: a column of the table can have the name of one of the payment
+	for i, c := range t.columns {
+		values[i], names[i] = fmt.Sprintf("%s AS v%d", c[1], i), fmt.Sprintf("v%d AS `%s`", i, c[0])
 	}
+	return "CREATE MATERIALIZED VIEW year_" + t.name + " TO " + t.name + " AS SELECT " + strings.Join(names, ", ") + " FROM (SELECT " + strings.Join(values, ", ") + " FROM year " + t.rows + ")"
+}
+
+// sql is a statement about the payments from one number to below another, with what the year is.
+func (y *year) sql(text string, from, to int) string {
 	return strings.NewReplacer(
 		"{chain}", strconv.Itoa(chainID), "{token}", strings.ToLower(token.Hex()[2:]), "{start}", strconv.Itoa(yearStart), "{span}", strconv.Itoa(86400*y.days), "{block}", strconv.Itoa(yearBlock),
 		"{payments}", strconv.Itoa(y.payments), "{payers}", strconv.Itoa(yearPayers), "{resources}", strconv.Itoa(yearResources), "{pay_tos}", strconv.Itoa(yearPayTos),
 		"{facilitators}", strconv.Itoa(yearFacilitators), "{from}", strconv.Itoa(from), "{to}", strconv.Itoa(to), "{rules}", strconv.Itoa(match.RuleVersion),
 		"{version}", schema.Version{Rules: match.RuleVersion}.Stored().String(),
-	).Replace("INSERT INTO " + t.name + " (" + strings.Join(names, ", ") + ") SELECT " + strings.Join(values, ", ") + " FROM (" + yearPayments + ") " + t.rows)
+	).Replace(text)
 }
