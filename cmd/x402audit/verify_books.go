@@ -34,7 +34,7 @@ func (c *commands) verifyBooks(ctx context.Context, o *opened) error {
 	if err != nil {
 		return err
 	}
-	writeRebuilt(c.out, r, fmt.Sprintf("judged %d payments again", r.Judged), "differ")
+	writeRebuilt(c.out, r, fmt.Sprintf("judged %d payments again", r.Judged), "would change")
 	if err := tieOut(ctx, c.out, o.store); err != nil {
 		return err
 	}

@@ -70,6 +70,24 @@ http: {listen: "off"}
 	store, err := schema.Open(t.Context(), schema.Options{DSN: dsn})
 	must(err)
 	defer store.Close(t.Context())
+
+	// Books that are right, that wait to be counted, that are wrong, and whose payments are.
+	books := func(code int, out, err string) { t.Helper(); f(code, out, err, "verify", "--books") }
+	write := func(statement string) { t.Helper(); must(store.Conn().Exec(t.Context(), statement)) }
+	right := "every book is what is counted from payments\njudged 3 payments again\nnothing would change\n"
+	books(0, right, "")
+	write("INSERT INTO book_marks SELECT chain_id, hour, 'another', 'evidence', 1 FROM book_revenue_hours FINAL")
+	books(3, "1 hours have changed and are not counted yet", "the books have not followed the evidence yet\n")
+	f(0, "", "", "reconcile")
+	books(0, right, "")
+	write("INSERT INTO book_revenue_hours SELECT * REPLACE (arrayMap(units -> units + 1, gross_units) AS gross_units) FROM book_revenue_hours FINAL")
+	books(1, " organic=true: gross_units is 1, counted 0\njudged 3 payments again\nnothing would change\n", "the books differ from what they are made of\n")
+	f(0, "", "", "rebuild")
+	books(0, right, "")
+	write("INSERT INTO payments SELECT * REPLACE ('matched' AS verdict, version + 1 AS version) FROM payments FINAL LIMIT 1")
+	books(1, "payments would change: 1 changed, 0 added, 0 removed\nmatched → pending: 1 payments, 0.010000 of token ", "the books differ from what they are made of\n")
+	f(2, "", "--books is about everything in the store", "verify", "--books", "--chain", "base")
+
 	rows, err := schema.Settlements.Select(t.Context(), store, "FINAL ORDER BY block_number LIMIT 1", nil)
 	must(err)
 	rows[0].Amount.SetUint64(9_999)
