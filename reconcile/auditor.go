@@ -38,7 +38,8 @@ type Auditor struct {
 
 // New makes an auditor; its metrics are registered with reg.
 func New(store *schema.Store, cfg match.Config, log *slog.Logger, reg prometheus.Registerer) *Auditor {
-	return &Auditor{store: store, cfg: cfg, log: log, metrics: newMetrics(reg), own: newOwn(), tally: tally.New(store, log), unended: true}
+	t := tally.New(store, log)
+	return &Auditor{store: store, cfg: cfg, log: log, metrics: newMetrics(reg, t), own: newOwn(), tally: t, unended: true}
 }
 
 // Summary is what one sweep did.
@@ -206,7 +207,7 @@ type metrics struct {
 	seconds                prometheus.Histogram
 }
 
-func newMetrics(reg prometheus.Registerer) metrics {
+func newMetrics(reg prometheus.Registerer, t *tally.Tally) metrics {
 	m := metrics{
 		sweeps:  prometheus.NewCounter(prometheus.CounterOpts{Name: "x402audit_reconcile_sweeps_total", Help: "Sweeps that ended well."}),
 		failed:  prometheus.NewCounter(prometheus.CounterOpts{Name: "x402audit_reconcile_sweeps_failed_total", Help: "Sweeps that ended in an error."}),
@@ -214,7 +215,8 @@ func newMetrics(reg prometheus.Registerer) metrics {
 		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "x402audit_reconcile_sweep_seconds", Help: "Duration of sweeps.", Buckets: prometheus.ExponentialBuckets(0.005, 3, 9)}),
 	}
 	if reg != nil {
-		reg.MustRegister(m.sweeps, m.failed, m.judged, m.seconds)
+		behind := prometheus.GaugeOpts{Name: "x402audit_reconcile_books_behind_seconds", Help: "How long the oldest change that no book has counted yet has waited; 0 where none does."}
+		reg.MustRegister(m.sweeps, m.failed, m.judged, m.seconds, prometheus.NewGaugeFunc(behind, func() float64 { return t.Behind().Seconds() }))
 	}
 	return m
 }

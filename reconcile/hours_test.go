@@ -293,6 +293,13 @@ func TestCountCutShort(t *testing.T) {
 	b := newBooks(t)
 	b.write(wander(rand.New(rand.NewPCG(4, 16)))...)
 	b.sweep()
+	behind := func(when string, want bool) {
+		t.Helper()
+		if d := b.auditor.tally.Behind(); d > 0 != want {
+			t.Errorf("%s the books are %s behind", when, d)
+		}
+	}
+	behind("before they were counted", true)
 	exec := func(sql string) {
 		t.Helper()
 		if err := b.store.Conn().Exec(t.Context(), sql); err != nil {
@@ -304,6 +311,7 @@ func TestCountCutShort(t *testing.T) {
 		if _, err := b.auditor.Count(t.Context()); err == nil || !strings.Contains(err.Error(), table) {
 			t.Fatalf("a count without %s: %v", table, err)
 		}
+		behind("after a count that failed", true)
 		exec("RENAME TABLE away TO " + table)
 		if i%3 == 0 {
 			b.auditor = newRunner(b).auditor
@@ -311,6 +319,7 @@ func TestCountCutShort(t *testing.T) {
 		}
 	}
 	b.counted()
+	behind("when all is counted", false)
 
 	// A store that was made before the books were.
 	lose := append(slices.Clone(bookTables), "book_marks", "payments_by_hour", "payment_hours", "inorganic_by_hour")

@@ -33,3 +33,15 @@ func (u Unit) LastWhole(at time.Time) books.Period {
 	}
 	return books.Period{From: to.AddDate(0, 0, -1), To: to}
 }
+
+// EndOf is when the period ends in which a time lies.
+func (u Unit) EndOf(at time.Time) time.Time {
+	begins := u.LastWhole(at).To
+	switch u {
+	case Month:
+		return begins.AddDate(0, 1, 0)
+	case Week:
+		return begins.AddDate(0, 0, 7)
+	}
+	return begins.AddDate(0, 0, 1)
+}

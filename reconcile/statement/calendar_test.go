@@ -26,3 +26,14 @@ func TestLastWhole(t *testing.T) {
 	f(Month, "2026-03-31T12:00:00Z", "2026-02-01", "2026-03-01")
 	f(Month, "2026-01-15T12:00:00Z", "2025-12-01", "2026-01-01")
 }
+
+func TestEndOf(t *testing.T) {
+	at := time.Date(2026, 11, 23, 13, 0, 0, 0, time.UTC) // a Monday
+	for u, want := range map[Unit]string{Day: "2026-11-24", Week: "2026-11-30", Month: "2026-12-01"} {
+		for _, in := range []time.Time{at, u.LastWhole(at).To} {
+			if got := u.EndOf(in).Format(time.DateOnly); got != want {
+				t.Errorf("the %s of %s ends at %s, want %s", u, in, got, want)
+			}
+		}
+	}
+}

@@ -48,6 +48,8 @@ type Tally struct {
 
 	mu     sync.Mutex
 	marked map[unit]bool // hours that this process has marked and not counted since
+	oldest time.Time     // when the first of these was
+	taken  time.Time     // when the first of those was that the count which goes on, or the last one that failed, took
 	filled bool
 }
 
@@ -101,6 +103,9 @@ func (t *Tally) Mark(ctx context.Context, marks Marks) error {
 	err := schema.BookMarks.Insert(ctx, t.store, rows)
 	t.mu.Lock() // not before: a count that runs now may have read the marks without these
 	defer t.mu.Unlock()
+	if t.oldest.IsZero() {
+		t.oldest = time.Now()
+	}
 	for _, r := range rows {
 		t.marked[unit{r.ChainID, r.Hour}] = true // also if the insert failed, or seems to have
 	}
@@ -120,6 +125,18 @@ func (t *Tally) CompareAll() {
 	t.compared = time.Time{}
 }
 
+// Behind is how long ago the first of the marks was made that are not counted yet: by this process, or found by it since then where another left them. 0 is none.
+func (t *Tally) Behind() time.Duration {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, since := range []time.Time{t.taken, t.oldest} {
+		if !since.IsZero() {
+			return time.Since(since)
+		}
+	}
+	return 0
+}
+
 // Count counts what has changed. Others may count the same store.
 func (t *Tally) Count(ctx context.Context) (c Counted, err error) {
 	t.counting.Lock()
@@ -135,11 +152,27 @@ func (t *Tally) count(ctx context.Context) (c Counted, err error) {
 	t.mu.Lock()
 	mine := t.marked
 	t.marked = map[unit]bool{}
+	if t.taken.IsZero() { // else the last one failed
+		t.taken = t.oldest
+	}
+	t.oldest = time.Time{}
 	t.mu.Unlock()
+	waits := func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		if t.taken.IsZero() {
+			t.taken = began
+		}
+	}
 	defer func() {
 		if err != nil {
 			t.compared = time.Time{} // so that the next one misses nothing
+			waits()
+			return
 		}
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.taken = time.Time{}
 	}()
 	all := began.Sub(t.compared) >= compareEvery
 	heads, err := t.heads(ctx) // before marks are read: all that is known as of these is marked
@@ -162,6 +195,9 @@ func (t *Tally) count(ctx context.Context) (c Counted, err error) {
 	}
 	if err != nil {
 		return c, err
+	}
+	if len(hours) > 0 {
+		waits()
 	}
 	told := began
 	for part := range slices.Chunk(hours, hoursAtOnce) {

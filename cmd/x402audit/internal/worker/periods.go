@@ -37,14 +37,10 @@ func (w *Worker) schedule() []job {
 	return slices.DeleteFunc(jobs, func(j job) bool { return j.at == "" })
 }
 
-// on does something on schedule until ctx ends. What fails is told and left to the next time: no number rests on it.
+// on does something on schedule until ctx ends.
 func (w *Worker) on(ctx context.Context, key, schedule string, do func(context.Context) error) error {
 	clock := cron.New(cron.WithLocation(time.UTC), cron.WithChain(cron.SkipIfStillRunning(cron.DiscardLogger)))
-	_, err := clock.AddFunc(schedule, func() {
-		if err := do(ctx); err != nil && ctx.Err() == nil {
-			w.log.Error("not done on schedule", "schedule", key, "err", err)
-		}
-	})
+	_, err := clock.AddFunc(schedule, func() { w.scheduled(ctx, key, do) })
 	if err != nil {
 		return fmt.Errorf("schedule.%s: %w", key, err)
 	}
@@ -54,9 +50,24 @@ func (w *Worker) on(ctx context.Context, key, schedule string, do func(context.C
 	return nil
 }
 
-// told is what candidates and tieOut came to the last time.
+// scheduled does it once. What fails is told and left to the next time: no number rests on it.
+func (w *Worker) scheduled(ctx context.Context, key string, do func(context.Context) error) {
+	err := do(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	failed := 0.0
+	if err != nil {
+		failed = 1
+		w.log.Error("not done on schedule", "schedule", key, "err", err)
+	}
+	w.told.failed.WithLabelValues(key).Set(failed)
+}
+
+// told is what was done on schedule, and what candidates and tieOut came to the last time.
 type told struct {
-	open            *prometheus.GaugeVec
+	failed          *prometheus.GaugeVec
+	open, due       *prometheus.GaugeVec
 	differ, unknown prometheus.Gauge
 }
 
@@ -65,12 +76,15 @@ func newTold(reg prometheus.Registerer) told {
 		return prometheus.GaugeOpts{Namespace: "x402audit", Name: name, Help: help}
 	}
 	t := told{
+		failed: prometheus.NewGaugeVec(gauge("schedule_failed", "1 where what is done on schedule failed the last time, else 0, by its key in the configuration."), []string{"schedule"}),
+		due: prometheus.NewGaugeVec(gauge("close_due_timestamp_seconds", "When the merchant's oldest period that is not closed ended, as schedule.candidates found it, of the calendar in statements.period; "+
+			"the last whole one of a merchant who never closed, none where all is closed."), []string{"merchant"}),
 		open: prometheus.NewGaugeVec(gauge("close_open_reasons", "Reasons why a period of the merchant that is over by the clock cannot be closed, as schedule.candidates found them; 0 where it can be, "+
 			"none where all is closed."), []string{"merchant"}),
 		differ:  prometheus.NewGauge(gauge("tie_out_differing", "Balances of the last whole day that differ from what Transfers explain, as schedule.tie_out found them.")),
 		unknown: prometheus.NewGauge(gauge("tie_out_unknown", "Balances of the last whole day that could not be held against Transfers, as schedule.tie_out found them.")),
 	}
-	reg.MustRegister(t.open, t.differ, t.unknown)
+	reg.MustRegister(t.failed, t.open, t.due, t.differ, t.unknown)
 	return t
 }
 
@@ -111,18 +125,24 @@ func (w *Worker) statements(ctx context.Context, now time.Time) error {
 
 // candidates says of each merchant whether what is not closed yet can be closed up to the end of the last whole period, and why not.
 func (w *Worker) candidates(ctx context.Context, now time.Time) error {
-	period := statement.Unit(w.cfg.Statements.Period).LastWhole(now)
+	unit := statement.Unit(w.cfg.Statements.Period)
+	period := unit.LastWhole(now)
 	list, err := w.desk().Candidates(ctx, period.From, period.To)
+	if err != nil {
+		return err // what was told before stands
+	}
 	w.told.open.Reset()
+	w.told.due.Reset()
 	for _, c := range list {
 		w.told.open.WithLabelValues(c.Merchant).Set(float64(len(c.Reasons)))
+		w.told.due.WithLabelValues(c.Merchant).Set(float64(unit.EndOf(c.From).Unix()))
 		level, say := slog.LevelInfo, "period can be closed"
 		if len(c.Reasons) > 0 {
 			level, say = slog.LevelWarn, "period cannot be closed"
 		}
 		w.log.Log(ctx, level, say, "merchant", c.Merchant, "from", c.From, "to", c.To, "because", strings.Join(c.Reasons, "; "))
 	}
-	return err
+	return nil
 }
 
 // tieOut holds what every configured payTo held at both ends of the last whole day against the Transfers between.

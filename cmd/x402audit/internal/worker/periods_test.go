@@ -2,12 +2,16 @@ package worker
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"x402audit/cmd/x402audit/internal/config"
 	"x402audit/cmd/x402audit/internal/devchain"
@@ -53,6 +57,9 @@ func TestPeriods(t *testing.T) {
 	later := day.Add(30 * time.Hour)
 	said(func() error { return w.tieOut(ctx, later) }, "balances tied out", "tied_out=1 of=1")
 	said(func() error { return w.candidates(ctx, later) }, "period can be closed", "merchant=Weather")
+	if due := testutil.ToFloat64(w.told.due.WithLabelValues("Weather")); due != float64(day.AddDate(0, 0, 1).Unix()) {
+		t.Errorf("the period is due at %.0f, want %d", due, day.AddDate(0, 0, 1).Unix())
+	}
 	said(func() error { return w.statements(ctx, later) }, "statement written", "closed=false")
 	files, err := filepath.Glob(filepath.Join(b.cfg.Statements.Dir, "*"))
 	must(t, err)
@@ -73,4 +80,14 @@ func TestPeriods(t *testing.T) {
 	if len(again) != len(files) {
 		t.Errorf("the folder has %v", again)
 	}
+
+	do := func(err error, want float64) {
+		t.Helper()
+		w.scheduled(ctx, "candidates", func(context.Context) error { return err })
+		if failed := testutil.ToFloat64(w.told.failed.WithLabelValues("candidates")); failed != want {
+			t.Errorf("after %v x402audit_schedule_failed is %v, want %v", err, failed, want)
+		}
+	}
+	do(errors.New("no"), 1)
+	do(nil, 0)
 }
