@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"x402audit/dashboards"
 )
 
@@ -23,7 +25,7 @@ func TestPushes(t *testing.T) {
 		http.Error(w, "starting", http.StatusServiceUnavailable)
 	}))
 	defer grafana.Close()
-	w := &Worker{log: slog.New(slog.DiscardHandler)}
+	w := &Worker{log: slog.New(slog.DiscardHandler), told: newTold(prometheus.NewRegistry())}
 	ctx, stop := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
