@@ -401,8 +401,9 @@ func TestVerifyTells(t *testing.T) {
 	}
 	const hour = "version + 1 AS version) FROM book_revenue_hours FINAL WHERE arraySum(payments) > 0 ORDER BY hour LIMIT 1"
 	wrong("revenue_hours", "gross_units is ", "INSERT INTO book_revenue_hours SELECT * REPLACE (arrayMap(x -> x + 1, gross_units) AS gross_units, "+hour)
-	wrong("revenue_hours", "payers are ", "INSERT INTO book_revenue_hours SELECT * REPLACE (arrayMap(x -> initializeAggregation('uniqExactState', toFixedString('x', 20)), payers) AS payers, "+hour)
+	wrong("revenue_hours", "payers are ", "INSERT INTO book_revenue_hours SELECT * REPLACE (arrayMap(x -> initializeAggregation('groupBitmapState', toUInt32(4000000000)), payers) AS payers, "+hour)
 	wrong("revenue_hours", "is not in the book", "INSERT INTO book_revenue_hours (chain_id, hour, version) SELECT chain_id, hour, version + 9 FROM book_revenue_hours FINAL WHERE notEmpty(payments) ORDER BY hour LIMIT 1")
 	wrong("facilitators_days", "settled is ", "INSERT INTO book_facilitators_days SELECT * REPLACE (arrayMap(x -> x + 1, settled) AS settled, version + 1 AS version) FROM book_facilitators_days FINAL LIMIT 1")
+	wrong("payer_ids", "sharing is 2, counted 1", "INSERT INTO payer_ids (payer, id) SELECT payer, 1000000 FROM (SELECT payer FROM payer_ids GROUP BY payer ORDER BY payer LIMIT 2)")
 	wrong("payments_by_hour", "nothing is counted for it", "INSERT INTO payments_by_hour SELECT * REPLACE (pid + 1 AS pid) FROM payments_by_hour FINAL LIMIT 1")
 }

@@ -57,6 +57,7 @@ var shards = map[string]string{
 	"book_revenue_days": byDay, "book_prices_days": byDay, "book_facilitators_days": byDay, "book_payers_days": byDay,
 	"book_revenue_months": byMonth, "book_payers_months": byMonth,
 	"payment_hours": "cityHash64(pid)",
+	"payer_ids":     "cityHash64(payer)",
 	"balances":      "cityHash64(chain_id)",
 	"closes":        "cityHash64(merchant)", "closed_payments": "cityHash64(root, place)", "closed_adjustments": "cityHash64(root, place)",
 

@@ -10,7 +10,7 @@
 // Books are what people read all day; the names are API and each column has a comment in the database:
 //
 //	revenue_hours, revenue_days, revenue_months   revenue by token, facilitator, payTo, resource, provenance, finality and organic: payments, gross, net, fees,
-//	                                              refunds, unlogged, off-chain apart; served, paid and leaked; payers as states (uniqExactMerge)
+//	                                              refunds, unlogged, off-chain apart; served, paid and leaked; payers as bitmaps of their numbers (groupBitmapMerge; payer_ids)
 //	revenue_between(since=, until=)               the same over any time: whole months and days where they lie within, hours for the rest, each once
 //	revenue_sums(since=, until=)                  that without payers, which is read several times as fast
 //	prices_hours, prices_days, unit_prices        how often which amount was paid; the price of a resource by day, and its drift

@@ -24,7 +24,7 @@ var readable = []string{
 	"exceptions", "revenue", "verdicts", "own_payments", "causes", "problems", "offchain_residual", "networks", "finding_lines", "exception_lines", "payer_days",
 	"payments_by_hour", "payment_hours", "inorganic_by_hour", "book_marks", "restatements",
 	"book_revenue_hours", "book_revenue_days", "book_revenue_months", "book_prices_hours", "book_prices_days", "book_facilitators_hours", "book_facilitators_days",
-	"book_exceptions_hours", "book_payers_days", "book_payers_months",
+	"book_exceptions_hours", "book_payers_days", "book_payers_months", "payer_ids",
 	"revenue_hours", "revenue_days", "revenue_months", "revenue_between", "revenue_sums", "prices_hours", "prices_days", "unit_prices", "price_distribution",
 	"facilitators_hours", "facilitators_days", "facilitator_scorecard", "exceptions_open", "payers_months", "payer_distribution", "index_health", "rejects_by_reason",
 }

@@ -3,6 +3,7 @@ package schema
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/dchest/siphash"
@@ -82,5 +83,36 @@ func TestUpgrade(t *testing.T) {
 	must(t, err)
 	if want := []Wait{{8453, WaitFinal, "", 70, 5000}, {0, WaitLog, "A", 1795000001, 5000}}; !slices.Equal(waiting, want) {
 		t.Errorf("waiting %+v, want %+v", waiting, want)
+	}
+}
+
+// Hours whose payers were counted as sets stand, without payers, and are to be counted again.
+func TestUpgradePayers(t *testing.T) {
+	s, err := Open(t.Context(), Options{DSN: enginetest.DSN(t)})
+	must(t, err)
+	t.Cleanup(func() { must(t, s.Close(context.Background())) })
+	_, err = s.migrateUpTo(t.Context(), 47)
+	must(t, err)
+	for _, unit := range []string{"hour", "day", "month"} {
+		must(t, s.Conn().Exec(t.Context(), "INSERT INTO book_revenue_"+unit+"s (chain_id, "+unit+", version, token, decimals, facilitator, pay_to, resource, resource_provenance, finality, organic, charges, payments, gross_units,"+
+			" net_units, fee_units, net_unclear, refunded_units, unlogged_payments, unlogged_units, own_units, offchain_payments, offchain_units, served, served_units, served_unpriced, paid_units, leaked_units, payers)"+
+			" SELECT 8453, toDateTime('2026-01-01 00:00:00', 'UTC'), 7, ['usdc', 'usdc'], [6, 6], ['A', 'B'], ['shop', 'shop'], ['r', 'r'], ['line', 'line'], ['final', 'final'], [true, true]"+strings.Repeat(", [5, 6]", 17)+
+			", [uniqExactState(toFixedString('x', 20)), uniqExactState(toFixedString('y', 20))]"))
+	}
+	must(t, s.Conn().Exec(t.Context(), "INSERT INTO book_marks (chain_id, hour, writer, why, seq) VALUES (8453, toDateTime('2026-01-01 00:00:00', 'UTC'), 'w', 'new', 7)"))
+	_, err = s.Migrate(t.Context())
+	must(t, err)
+	for _, view := range []string{"revenue_hours", "revenue_days", "revenue_months"} {
+		var payments, units uint64
+		var payers uint32
+		must(t, s.Conn().QueryRow(t.Context(), "SELECT sum(r.payments), toUInt64(sum(r.gross_units)), groupBitmapMerge(r.payers) FROM "+view+" AS r").Scan(&payments, &units, &payers))
+		if payments != 11 || units != 11 || payers != 0 {
+			t.Errorf("%s: %d payments of %d by %d payers", view, payments, units, payers)
+		}
+	}
+	var version, marks uint64
+	must(t, s.Conn().QueryRow(t.Context(), "SELECT (SELECT max(version) FROM book_revenue_hours), (SELECT sum(seq) FROM book_marks FINAL)").Scan(&version, &marks))
+	if version >= marks {
+		t.Errorf("marks %d, counted %d", marks, version)
 	}
 }

@@ -85,7 +85,7 @@ func daysOf(months []unit) (days []unit) {
 
 // merged says how lines of shorter units become one, column by column, where that is not their sum.
 var merged = map[string]string{
-	"payers":  "uniqExactMergeState(payers_)",
+	"payers":  "groupBitmapMergeState(payers_)",
 	"latency": "sumMap(latency_, latency_payments_).1", "latency_payments": "sumMap(latency_, latency_payments_).2",
 	"lag": "sumMap(lag_, lag_payments_).1", "lag_payments": "sumMap(lag_, lag_payments_).2",
 }

@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // dirtyHours are the hours whose marks have come to more than their unit's version: of those named, or of all.
@@ -76,16 +78,20 @@ var (
 )
 
 // revenueOf are the lines of revenue of hours. What a charge has paid is what settled to us or, where its rail leaves no event, what is claimed of it: a charge off chain is not
-// leaked for being off chain.
-func revenueOf(hours string) string {
+// leaked for being off chain. Payers are counted by their numbers, for whoever asks for these.
+func revenueOf(hours string, payers bool) string {
+	var counted, numbers string
+	if payers {
+		counted = ", groupBitmapStateIf(number, raw AND number > 0) AS payers"
+		numbers = " AS p LEFT JOIN (" + numbersOf(hours) + ") AS n ON n.payer = p.authorizer"
+	}
 	return `SELECT chain_id, hour AS start, ` + strings.Join(revenueKeys, ", ") + `,
 		count() AS charges, countIf(raw) AS payments, sumIf(moved, raw) AS gross_units, sumIf(assumeNotNull(net), raw AND net IS NOT NULL) AS net_units,
 		sumIf(toUInt256(moved - least(moved, assumeNotNull(net))), raw AND net IS NOT NULL) AS fee_units, countIf(raw AND net IS NULL) AS net_unclear,
 		sumIf(ifNull(refunded, 0), raw) AS refunded_units, countIf(raw AND verdict = 'unlogged') AS unlogged_payments, sumIf(moved, raw AND verdict = 'unlogged') AS unlogged_units,
 		sumIf(moved, raw AND own) AS own_units, countIf(verdict = 'offchain') AS offchain_payments, sumIf(ifNull(claimed, 0), verdict = 'offchain') AS offchain_units,
 		sum(answers) AS served, sumIf(due, required IS NOT NULL) AS served_units, sumIf(answers, required IS NULL) AS served_unpriced,
-		sumIf(paid, answers > 0 AND required IS NOT NULL) AS paid_units, sumIf(toUInt256(due - least(due, paid)), answers > 0 AND required IS NOT NULL) AS leaked_units,
-		uniqExactStateIf(authorizer, raw) AS payers
+		sumIf(paid, answers > 0 AND required IS NOT NULL) AS paid_units, sumIf(toUInt256(due - least(due, paid)), answers > 0 AND required IS NOT NULL) AS leaked_units` + counted + `
 	FROM
 	(
 		SELECT chain_id, hour, token, decimals, facilitator, pay_to, resource, resource_provenance, finality, authorizer, verdict, net, refunded, claimed, required, own,
@@ -93,7 +99,7 @@ func revenueOf(hours string) string {
 			multiIf(raw, moved, verdict = 'offchain', ifNull(claimed, 0), toUInt256(0)) AS paid,
 			NOT own AND (chain_id, hour, pid, tail) NOT IN (SELECT chain_id, hour, pid, tail FROM inorganic_by_hour FINAL WHERE (chain_id, hour) IN ` + hours + `) AS organic
 		FROM payments_by_hour FINAL WHERE (chain_id, hour) IN ` + hours + ` AND kind = 'charge'
-	)
+	)` + numbers + `
 	GROUP BY chain_id, start, ` + strings.Join(revenueKeys, ", ")
 }
 
@@ -138,15 +144,23 @@ func (t *Tally) countHours(ctx context.Context, hours []version) (restated int, 
 			late = append(late, v)
 		}
 	}
-	if restated, err = t.restate(ctx, late); err != nil {
+	counting, within := errgroup.WithContext(ctx)
+	counting.Go(func() error { return t.number(within, in) })
+	counting.Go(func() (err error) {
+		restated, err = t.restate(within, late)
+		return err
+	})
+	for _, b := range []book{
+		{table: "book_prices_hours", at: "hour", columns: priceColumns, lines: pricesOf(in)},
+		{table: "book_facilitators_hours", at: "hour", columns: facilitatorColumns, lines: facilitatorsOf(in)},
+		{table: "book_exceptions_hours", at: "hour", columns: exceptionColumns, lines: exceptionsOf(in)},
+	} {
+		counting.Go(func() error { return t.write(within, b, hours) })
+	}
+	if err := counting.Wait(); err != nil {
 		return 0, err
 	}
-	return restated, t.writeAll(ctx, hours,
-		book{table: "book_prices_hours", at: "hour", columns: priceColumns, lines: pricesOf(in)},
-		book{table: "book_facilitators_hours", at: "hour", columns: facilitatorColumns, lines: facilitatorsOf(in)},
-		book{table: "book_exceptions_hours", at: "hour", columns: exceptionColumns, lines: exceptionsOf(in)},
-		book{table: "book_revenue_hours", at: "hour", columns: revenueColumns, lines: revenueOf(in), last: true, marks: true},
-	)
+	return restated, t.write(ctx, book{table: "book_revenue_hours", at: "hour", columns: revenueColumns, lines: revenueOf(in, true), last: true, marks: true}, hours)
 }
 
 // book is one table of units: the columns of its lines, and the statement that counts these.

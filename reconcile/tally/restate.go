@@ -35,6 +35,7 @@ func (t *Tally) restate(ctx context.Context, hours []version) (int, error) {
 		olds[i], news[i] = fmt.Sprintf("toUInt256(old.%d)", i+1), fmt.Sprintf("toUInt256(new.%d)", i+1)
 	}
 	figures := "(" + strings.Join(sums, ", ") + ") AS figures"
+	keys := strings.Split(restatedLine, ", ")
 	moved := "HAVING old != new"
 	if len(said) > 0 {
 		moved = ""
@@ -45,9 +46,9 @@ func (t *Tally) restate(ctx context.Context, hours []version) (int, error) {
 			SELECT chain_id, start, `+restatedLine+`, anyIf(figures, side = 0) AS old, anyIf(figures, side = 1) AS new -- zeros where the line is not there
 		FROM
 		(
-			SELECT 0 AS side, chain_id, hour AS start, `+restatedLine+`, `+figures+` FROM (SELECT * FROM revenue_hours WHERE (chain_id, hour) IN `+in+`) GROUP BY chain_id, start, `+restatedLine+`
+			SELECT 0 AS side, chain_id, start, `+restatedLine+`, (`+strings.Join(revenueSums, ", ")+`) AS figures FROM (`+added("book_revenue_hours", "hour", "hour", in, keys, slices.Concat(keys, revenueSums))+`)
 			UNION ALL
-			SELECT 1, chain_id, start, `+restatedLine+`, `+figures+` FROM (`+revenueOf(in)+`) GROUP BY chain_id, start, `+restatedLine+`
+			SELECT 1, chain_id, start, `+restatedLine+`, `+figures+` FROM (`+revenueOf(in, false)+`) GROUP BY chain_id, start, `+restatedLine+`
 		)
 		GROUP BY chain_id, start, `+restatedLine+` `+moved+`
 		)

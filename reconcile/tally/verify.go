@@ -71,7 +71,10 @@ const charged = `(
 	FROM ` + judged + ` WHERE kind = 'charge')`
 
 // nobody is a state of payers without any.
-const nobody = "initializeAggregation('uniqExactState', toFixedString('', 20))"
+const nobody = "initializeAggregation('groupBitmapState', toUInt32(0))"
+
+// numbered are the payers that have a number, with that.
+const numbered = `(SELECT payer, max(id) AS number FROM payer_ids GROUP BY payer)`
 
 // actedOn are payments on which somebody has to act, as the view exceptions has them.
 const actedOn = `(SELECT * FROM ` + judged + ` WHERE id IN (SELECT payment_id FROM exceptions))`
@@ -97,7 +100,7 @@ func comparisons(s state) (all []comparison) {
 			sum(ours AND verdict = 'unlogged'), ifNull(sumIf(gross, ours AND verdict = 'unlogged'), 0), ifNull(sumIf(gross, ours AND has(findings, 'self_payment')), 0),
 			sum(verdict = 'offchain'), ifNull(sumIf(claimed, verdict = 'offchain'), 0),
 			sum(served), sumIf(owed, isNotNull(required)), sumIf(served, isNull(required)), sumIf(got, served > 0 AND isNotNull(required)), sumIf(toUInt256(owed - got), owed > got AND served > 0 AND isNotNull(required)),
-			uniqExactStateIf(authorizer, ours) FROM `+charged+` GROUP BY chain_id, start, `+strings.Join(revenueKeys, ", "))
+			groupBitmapStateIf(number, ours) FROM `+charged+` AS c LEFT JOIN `+numbered+` AS n ON n.payer = c.authorizer GROUP BY chain_id, start, `+strings.Join(revenueKeys, ", "))
 		if g.name == "months" {
 			continue
 		}
@@ -122,6 +125,11 @@ func comparisons(s state) (all []comparison) {
 			counted: "SELECT chain_id, " + g.of + " AS start, token, decimals, authorizer, count(), ifNull(sum(gross), 0), " + nobody + " FROM " + charged + " WHERE ours GROUP BY chain_id, start, token, decimals, authorizer HAVING " + g.before,
 		})
 	}
+	all = append(all, comparison{ // no two payers have one number
+		book: "payer_ids", keys: []string{"payer"}, columns: []string{"sharing"},
+		is:      "SELECT payer, count() OVER (PARTITION BY number), " + nobody + " FROM " + numbered + " WHERE payer IN (SELECT authorizer FROM " + charged + " WHERE ours)",
+		counted: "SELECT DISTINCT authorizer, toUInt64(1), " + nobody + " FROM " + charged + " WHERE ours",
+	})
 	exception := slices.Concat([]string{"chain_id", "start"}, exceptionColumns)
 	names := make([]string, len(exceptionColumns))
 	joined := make([]string, len(exceptionColumns))
@@ -158,10 +166,10 @@ func (t *Tally) compare(ctx context.Context, c comparison, most int) (differ []D
 		}
 		return "[" + strings.Join(texts, ", ") + "]"
 	}
-	rows, err := t.store.Conn().Query(ctx, fmt.Sprintf(`SELECT line, anyIf(v, side = 0), anyIf(v, side = 1), countIf(side = 0), countIf(side = 1), uniqExactMergeIf(payers, side = 0), uniqExactMergeIf(payers, side = 1), uniqExactMerge(payers)
+	rows, err := t.store.Conn().Query(ctx, fmt.Sprintf(`SELECT line, anyIf(v, side = 0), anyIf(v, side = 1), countIf(side = 0), countIf(side = 1), toUInt64(groupBitmapMergeIf(payers, side = 0)), toUInt64(groupBitmapMergeIf(payers, side = 1)), toUInt64(groupBitmapMerge(payers))
 		FROM (SELECT x.1 AS side, %s AS line, %s AS v, x.%d AS payers FROM (SELECT tuple(*) AS x FROM (SELECT 0, * FROM (%s) UNION ALL SELECT 1, * FROM (%s))))
 		GROUP BY line HAVING countIf(side = 0) != 1 OR countIf(side = 1) != 1 OR anyIf(v, side = 0) != anyIf(v, side = 1)
-			OR uniqExactMergeIf(payers, side = 0) != uniqExactMerge(payers) OR uniqExactMergeIf(payers, side = 1) != uniqExactMerge(payers)
+			OR groupBitmapMergeIf(payers, side = 0) != groupBitmapMerge(payers) OR groupBitmapMergeIf(payers, side = 1) != groupBitmapMerge(payers)
 		ORDER BY line LIMIT %d`, text(c.keys, names), text(c.columns, names), len(names)+2, c.is, c.counted, most))
 	if err != nil {
 		return nil, err

@@ -141,8 +141,8 @@ func (y *year) reads(ctx context.Context, rounds int, out io.Writer) error {
 		for _, q := range []struct{ name, sql string }{
 			{"sums and counts by resource", "SELECT resource, sum(r.charges), sum(r.payments), sum(r.gross_units), sum(r.net_units), sum(r.refunded_units) FROM revenue_sums" + within + " GROUP BY resource"},
 			{"sums and counts by facilitator", "SELECT facilitator, sum(r.payments), sum(r.gross_units) FROM revenue_sums" + within + " GROUP BY facilitator"},
-			{"exact payers", "SELECT uniqExactMerge(r.payers) FROM revenue_between" + within},
-			{"exact payers by resource", "SELECT resource, uniqExactMerge(r.payers) FROM revenue_between" + within + " GROUP BY resource"},
+			{"exact payers", "SELECT groupBitmapMerge(r.payers) FROM revenue_between" + within},
+			{"exact payers by resource", "SELECT resource, groupBitmapMerge(r.payers) FROM revenue_between" + within + " GROUP BY resource"},
 		} {
 			var took []time.Duration
 			var rows int
