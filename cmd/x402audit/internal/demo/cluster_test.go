@@ -161,9 +161,10 @@ func (s *onStore) books() map[string]string {
 			return err
 		})
 	}
-	for _, view := range []string{"verdicts", "revenue", "exceptions", "own_payments", "causes", "problems", "prices_hours", "facilitators_hours", "exceptions_open"} {
+	for _, view := range []string{"verdicts", "exceptions", "own_payments", "causes", "problems", "prices_hours", "facilitators_hours", "exceptions_open"} {
 		read(view, "*")
 	}
+	read("revenue", "* EXCEPT (payers), finalizeAggregation(payers)")
 	read("revenue_hours", "* EXCEPT (payers), finalizeAggregation(payers)")
 	for _, view := range []string{"revenue_between", "facilitator_scorecard"} {
 		columns := map[string]string{"revenue_between": "* EXCEPT (payers), finalizeAggregation(payers)", "facilitator_scorecard": "*"}[view]
