@@ -100,7 +100,7 @@ func (w *world) isHonest() {
 	for _, t := range w.cfg.Tokens {
 		tokens = append(tokens, t.Address)
 	}
-	lacks, err := schema.Incomplete(w.t.Context(), w.store, map[uint64][]schema.Address{w.id: tokens})
+	lacks, err := schema.Incomplete(all(w, schema.Cursors, "FINAL"), map[uint64][]schema.Address{w.id: tokens})
 	if err != nil {
 		w.t.Fatal(err)
 	}

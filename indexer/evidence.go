@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"slices"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -237,7 +238,7 @@ func groupBy(logs []chainLog, key func(*chainLog) schema.Hash) [][]chainLog {
 // write makes evidence durable, then the place that x.at has come to. The order is the rule, and what has none is written side by side, because each insert is
 // waited for: evidence and its blocks (those beyond the as-of point count for nothing after a crash); then what vouches for evidence, witnesses and coverage; then the as-of
 // point, which claims only what is stored, and touched; then, by whoever holds the chain still, the cursor, which vouches for all of it. Readers are woken before that: what the cursor does not know of is named
-// in touched again. When anything fails, the place is read from the store again.
+// in touched again. So where the head is followed it moves now and then: each move is a question and a wait for the disk, before the next block. When anything fails, the place is read from the store again.
 func (x *Indexer) write(ctx context.Context, e *evidence, safe schema.BlockRef) (err error) {
 	defer func() {
 		if err != nil {
@@ -300,15 +301,49 @@ func (x *Indexer) write(ctx context.Context, e *evidence, safe schema.BlockRef) 
 	if moved || len(early)+len(late)+len(e.touches)+len(e.incidents) > 0 {
 		x.changed()
 	}
-	// Who has lost the chain meanwhile has announced this under numbers that another's may have overtaken, and leaves it to that other to read and announce it.
-	if err := x.store.Holds(ctx, x.writer(), x.claim); err != nil {
+	if p.unsaid, err = x.cursor(); err != nil {
 		return err
 	}
-	if err := x.writeCursor(ctx); err != nil {
-		return err
+	ofHead := len(p.window) > 0 && len(p.arrears) == 0 && !p.owed && p.sequence > 0 && len(e.reorgs)+len(e.witnesses)+len(e.incidents) == 0
+	if !ofHead || time.Since(x.vouchedAt) >= x.vouchEvery {
+		if err := x.vouch(ctx); err != nil {
+			return err
+		}
 	}
 	x.report()
 	return nil
+}
+
+// vouch moves the cursor to what was written last. Who has lost the chain meanwhile has announced that under numbers that another's may have overtaken, and leaves it to that other to read and announce it.
+func (x *Indexer) vouch(ctx context.Context) error {
+	if err := x.store.Holds(ctx, x.writer(), x.claim); err != nil {
+		return err
+	}
+	p := &x.at
+	x.vouchedAt = time.Now()
+	if p.unsaid == p.said {
+		return nil
+	}
+	p.sequence++
+	if err := insert(ctx, x, schema.Cursors, []schema.Cursor{{Name: x.writer(), Seq: p.sequence, Body: p.unsaid}}); err != nil {
+		return err
+	}
+	p.said, p.owed = p.unsaid, len(p.arrears) > 0
+	return nil
+}
+
+// vouchLast moves the cursor before the chain is left, for which the end of ctx is no hindrance. When that fails, what it does not know of is named again.
+func (x *Indexer) vouchLast(ctx context.Context) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if !x.loaded || x.at.unsaid == "" || x.at.unsaid == x.at.said {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), vouchEvery)
+	defer cancel()
+	if err := x.vouch(ctx); err != nil {
+		x.log.Warn("the chain's cursor stays", "err", err)
+	}
 }
 
 func insert[R any](ctx context.Context, x *Indexer, table schema.Table[R], rows []R) error {
@@ -350,23 +385,13 @@ func (x *Indexer) moveHead(safe schema.BlockRef) bool {
 	return true
 }
 
-func (x *Indexer) writeCursor(ctx context.Context) error {
+// cursor is what the cursor says at the place.
+func (x *Indexer) cursor() (string, error) {
 	p := &x.at
 	body, err := json.Marshal(cursor{
 		From: p.from, Tokens: x.tokens, Rails: x.rails.addresses, Watched: x.cfg.Watched, Final: cursorBlock(p.final), Latest: cursorBlock(p.head.Latest), Version: p.version, Head: p.head.Seq, Arrears: p.arrears,
 	})
-	if err != nil {
-		return err
-	}
-	if string(body) == p.said {
-		return nil
-	}
-	p.sequence++
-	if err := insert(ctx, x, schema.Cursors, []schema.Cursor{{Name: x.writer(), Seq: p.sequence, Body: string(body)}}); err != nil {
-		return err
-	}
-	p.said = string(body)
-	return nil
+	return string(body), err
 }
 
 // report shows the place in metrics.

@@ -12,6 +12,7 @@ import (
 )
 
 const (
+	vouchEvery  = time.Second      // how often the cursor moves, where nothing but new blocks of the head comes
 	finalEvery  = time.Second      // how often the final block moves, where each new block of the head brings one
 	askEvery    = time.Second      // how often open questions are looked for; a subscription is not waited for longer, for it can stall
 	resubscribe = 15 * time.Second // how long polling does before a subscription is tried again
@@ -26,7 +27,7 @@ const (
 // failure is logged, shown in the metric failing and tried again: the cursor stays where it is, and nothing is skipped.
 func (x *Indexer) Run(ctx context.Context, changed func()) error {
 	x.mu.Lock()
-	x.finalEvery = finalEvery
+	x.finalEvery, x.vouchEvery = finalEvery, vouchEvery
 	if changed != nil {
 		x.changed = changed
 	}
@@ -36,6 +37,7 @@ func (x *Indexer) Run(ctx context.Context, changed func()) error {
 		return stopped(ctx, err)
 	}
 
+	defer x.vouchLast(ctx)
 	wake := newWaker(x)
 	defer wake.stop()
 	pauses := x.pauses()

@@ -87,6 +87,8 @@ type Indexer struct {
 	loaded     bool          // at says what the store says
 	finalEvery time.Duration // at least, between moves of the final block where the head is followed
 	finalized  time.Time     // when it moved
+	vouchEvery time.Duration // at least, between moves of the cursor there
+	vouchedAt  time.Time     // when it moved
 
 	shrunk   int    // how often in a row the head was an ancestor of the tip
 	limits   limits // of the next range

@@ -29,6 +29,8 @@ type place struct {
 	touch    uint64 // the last sequence in touched
 	sequence uint64 // of the cursor
 	said     string // by the cursor that was written last
+	owed     bool   // arrears are, by that one
+	unsaid   string // what it is to say of what was written since
 }
 
 // next is the first number that is not read yet.
@@ -173,7 +175,7 @@ func (x *Indexer) loadCursor(ctx context.Context) (cursor, error) {
 		if err := json.Unmarshal([]byte(rows[0].Body), &known); err != nil {
 			return known, fmt.Errorf("chain %s: reading its cursor: %w", x.cfg.Name, err)
 		}
-		p.sequence, p.said = rows[0].Seq, rows[0].Body
+		p.sequence, p.said, p.owed = rows[0].Seq, rows[0].Body, len(known.Arrears) > 0
 		if err := x.sameScope(known); err != nil {
 			return known, err
 		}

@@ -3,8 +3,10 @@ package reconcile
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
+	"reflect"
 	"regexp"
 	"slices"
 	"strings"
@@ -38,30 +40,37 @@ func (a *Auditor) heads(ctx context.Context) (map[uint64]schema.Head, error) {
 	return heads, reads.Wait()
 }
 
-// asOf reads the point at which this sweep judges. It is read before the evidence, so that it claims nothing that is not stored; what is stored
-// later is for the next sweep, even when this one already sees it. How much evidence it counts is the caller's to say (counting).
-func (a *Auditor) asOf(ctx context.Context) (match.AsOf, error) {
-	heads, err := a.heads(ctx)
-	if err != nil {
-		return match.AsOf{}, err
-	}
+// asOf reads the point at which this sweep judges, from heads and cursors that were read before it. It is read before the evidence, so that it claims nothing that is not stored; what is stored
+// later is for the next sweep, even when this one already sees it. How much evidence it counts is the caller's to say (counting). Tables that are without rows are not asked.
+func (a *Auditor) asOf(ctx context.Context, heads map[uint64]schema.Head, cursors []schema.Cursor, without func() (map[string]bool, error)) (match.AsOf, error) {
 	asof := match.AsOf{Heads: heads, CoveredSince: map[uint64]int64{}, CoveredFrom: map[uint64]uint64{}}
 	var latest int64
 	for _, h := range heads {
 		latest = max(latest, h.Latest.Time)
 	}
+	ended, err := ended(cursors)
+	if err != nil {
+		return asof, err
+	}
 	reads, reading := errgroup.WithContext(ctx)
-	reads.Go(func() error { return a.covered(reading, &asof) })
-	ended := sync.OnceValues(func() (map[string]bool, error) { return a.ended(reading) })
+	reads.Go(func() error { return a.covered(reading, &asof, cursors) })
 	reads.Go(func() (err error) {
 		asof.Sources, err = a.sources(reading, match.LatestRecord(latest), ended)
 		return err
 	})
-	reads.Go(func() (err error) {
+	reads.Go(func() error {
+		without, err := without()
+		if err != nil || without[schema.GatewayTransfers.Name] {
+			return err
+		}
 		asof.Lists, err = a.lists(reading)
 		return err
 	})
-	reads.Go(func() (err error) {
+	reads.Go(func() error {
+		without, err := without()
+		if err != nil || without[schema.Deliveries.Name] {
+			return err
+		}
 		asof.Servers, err = a.servers(reading, match.LatestRecord(latest), ended)
 		return err
 	})
@@ -77,22 +86,38 @@ func counting(writers map[string]uint64) (n uint64) {
 }
 
 // covered finds, for each chain, since when every block up to the final one has been read. How strongly the ranges are known beyond that (anchored, linked,
-// proved) has rows of its own; each of those blocks is in a range of logs too.
-func (a *Auditor) covered(ctx context.Context, asof *match.AsOf) error {
+// proved) has rows of its own; each of those blocks is in a range of logs too. That changes with the final block, with what is followed and with what is read in arrears, and is looked up
+// when one of these has.
+func (a *Auditor) covered(ctx context.Context, asof *match.AsOf, cursors []schema.Cursor) error {
 	tokens := map[uint64][]schema.Address{}
 	for chain, c := range a.cfg.Chains {
 		tokens[chain] = slices.AppendSeq(slices.Collect(maps.Keys(c.Tokens)), maps.Keys(c.Channels))
 	}
+	incomplete, err := schema.Incomplete(cursors, tokens)
+	if err != nil {
+		return err
+	}
+	was := a.coverage
+	is := coverage{since: asof.CoveredSince, from: asof.CoveredFrom}
+	if is.with, err = coveredWith(asof.Heads, cursors); err != nil {
+		return err
+	}
+	if reflect.DeepEqual(is.with, was.with) {
+		maps.Copy(asof.CoveredSince, was.since)
+		maps.Copy(asof.CoveredFrom, was.from)
+		return nil
+	}
 	var ranges []schema.Coverage
-	var incomplete map[uint64]bool
-	begins := make([]beginning, 0, len(a.begins)) // coverage begins where it did, nearly always: that block is read beside it
+	begins := make([]beginning, 0, len(was.from)) // coverage begins where it did, nearly always: that block is read beside it
 	reads, reading := errgroup.WithContext(ctx)
 	reads.Go(func() (err error) {
 		ranges, err = schema.Coverages.Select(reading, a.store, "FINAL WHERE how = 'logs' ORDER BY chain_id, from_block", nil)
 		return err
 	})
-	reads.Go(func() (err error) { incomplete, err = schema.Incomplete(reading, a.store, tokens); return err })
-	for chain, from := range a.begins {
+	for chain, from := range was.from {
+		if from == 0 {
+			continue
+		}
 		begins = append(begins, beginning{chain: chain, from: from})
 		b := &begins[len(begins)-1]
 		reads.Go(func() (err error) { b.first, err = a.firstBlock(reading, chain, from); return err })
@@ -100,7 +125,6 @@ func (a *Auditor) covered(ctx context.Context, asof *match.AsOf) error {
 	if err := reads.Wait(); err != nil {
 		return err
 	}
-	a.begins = map[uint64]uint64{}
 	for chain, head := range asof.Heads {
 		if incomplete[chain] { // coverage is of blocks, and some were read without one of the tokens
 			continue
@@ -125,7 +149,6 @@ func (a *Auditor) covered(ctx context.Context, asof *match.AsOf) error {
 			asof.CoveredSince[chain] = 0
 			continue
 		}
-		a.begins[chain] = from
 		i := slices.IndexFunc(begins, func(b beginning) bool { return b.chain == chain && b.from == from })
 		if i < 0 {
 			first, err := a.firstBlock(ctx, chain, from)
@@ -138,7 +161,42 @@ func (a *Auditor) covered(ctx context.Context, asof *match.AsOf) error {
 			asof.CoveredSince[chain] = first.Time
 		}
 	}
+	is.since, is.from = maps.Clone(is.since), maps.Clone(is.from)
+	a.coverage = is
 	return nil
+}
+
+// coverage is what was covered at a point.
+type coverage struct {
+	with  map[uint64]coveredUnder
+	since map[uint64]int64
+	from  map[uint64]uint64
+}
+
+// coveredUnder is what the coverage of a chain changes with.
+type coveredUnder struct {
+	final    schema.BlockRef
+	followed string // of the chain's cursor: all but how far it has come
+}
+
+func coveredWith(heads map[uint64]schema.Head, cursors []schema.Cursor) (map[uint64]coveredUnder, error) {
+	with := make(map[uint64]coveredUnder, len(heads))
+	for chain, head := range heads {
+		with[chain] = coveredUnder{final: head.Final}
+	}
+	for _, c := range cursors {
+		for chain, head := range heads {
+			if c.Name != fmt.Sprintf("chain:%d", chain) {
+				continue
+			}
+			var body struct{ From, Tokens, Rails, Watched, Arrears json.RawMessage }
+			if err := json.Unmarshal([]byte(c.Body), &body); err != nil {
+				return nil, fmt.Errorf("reading the cursor %s: %w", c.Name, err)
+			}
+			with[chain] = coveredUnder{head.Final, fmt.Sprintf("%s %s %s %s %s", body.From, body.Tokens, body.Rails, body.Watched, body.Arrears)}
+		}
+	}
+	return with, nil
 }
 
 // beginning is the first block of what is covered of a chain, from a number on.
@@ -173,8 +231,8 @@ func (a *Auditor) firstBlock(ctx context.Context, chain, from uint64) (*schema.B
 
 // ended are the followed logs that were read to their end by a run that waits for nothing. An imported file ends where it ends: it has not passed
 // every time.
-func (a *Auditor) ended(ctx context.Context) (map[string]bool, error) {
-	states, err := ingest.ReadStates(ctx, a.store)
+func ended(cursors []schema.Cursor) (map[string]bool, error) {
+	states, err := ingest.States(cursors)
 	ended := map[string]bool{}
 	for _, s := range states {
 		if s.Ended && !s.Imported {
@@ -185,11 +243,7 @@ func (a *Auditor) ended(ctx context.Context) (map[string]bool, error) {
 }
 
 // sources reads how far each log has come: one span for a followed stream with all its rotations, one for each imported file.
-func (a *Auditor) sources(ctx context.Context, latest int64, readEnded func() (map[string]bool, error)) ([]match.Source, error) {
-	ended, err := readEnded()
-	if err != nil {
-		return nil, err
-	}
+func (a *Auditor) sources(ctx context.Context, latest int64, ended map[string]bool) ([]match.Source, error) {
 	spans, err := a.spans(ctx, schema.Sightings.Name, latest)
 	if err != nil {
 		return nil, err

@@ -1,6 +1,7 @@
 package reconcile
 
 import (
+	"fmt"
 	"log/slog"
 	"testing"
 
@@ -34,7 +35,7 @@ func TestCovered(t *testing.T) {
 			Heads:        map[uint64]schema.Head{chain: {ChainID: chain, Final: schema.BlockRef{Number: 200}}},
 			CoveredSince: map[uint64]int64{}, CoveredFrom: map[uint64]uint64{},
 		}
-		if err := a.covered(t.Context(), &asof); err != nil {
+		if err := a.covered(t.Context(), &asof, nil); err != nil {
 			t.Fatal(err)
 		}
 		if got, ok := asof.CoveredFrom[chain]; ok != covered || got != from {
@@ -55,4 +56,32 @@ func TestCovered(t *testing.T) {
 	f("a range within another that it joined", true, 10, span(schema.ReadLogs, 10, 200), span(schema.ReadLogs, 50, 120))
 	f("and one above a gap", true, 101, span(schema.ReadLogs, 10, 99), span(schema.ReadLogs, 101, 200), span(schema.ReadLogs, 150, 160))
 	f("watched", false, 0, span(schema.ReadWatched, 10, 200))
+}
+
+// What is covered is looked up again when the final block moves, and when what is read in arrears or what is followed changes.
+func TestCoveredAgain(t *testing.T) {
+	b := newBooks(t)
+	const chain = base
+	covered := func(final, from uint64, cursor string) {
+		t.Helper()
+		asof := match.AsOf{Heads: map[uint64]schema.Head{chain: {ChainID: chain, Final: schema.BlockRef{Number: final}}}, CoveredSince: map[uint64]int64{}, CoveredFrom: map[uint64]uint64{}}
+		if err := b.auditor.covered(t.Context(), &asof, []schema.Cursor{{Name: fmt.Sprintf("chain:%d", chain), Body: cursor}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := asof.CoveredFrom[chain]; got != from {
+			t.Errorf("final block %d, cursor %s: covered from %d, want %d", final, cursor, got, from)
+		}
+	}
+	cursor := func(more string) string {
+		return fmt.Sprintf(`{"from":10,"tokens":[%q],"rails":[%q]%s}`, schema.Hex(usdc[:]), schema.Hex(channels[:]), more)
+	}
+	insert(b, schema.Coverages, []schema.Coverage{{ChainID: chain, How: schema.ReadLogs, FromBlock: 100, ToBlock: 200}})
+	covered(200, 100, cursor(""))
+	insert(b, schema.Coverages, []schema.Coverage{{ChainID: chain, How: schema.ReadLogs, FromBlock: 100, ToBlock: 201}})
+	covered(201, 100, cursor(`,"latest":{"number":300}`))
+	insert(b, schema.Coverages, []schema.Coverage{{ChainID: chain, How: schema.ReadLogs, FromBlock: 50, ToBlock: 99}})
+	covered(201, 50, cursor(`,"arrears":[{"from":10,"to":49}]`))
+	insert(b, schema.Coverages, []schema.Coverage{{ChainID: chain, How: schema.ReadLogs, FromBlock: 10, ToBlock: 49}})
+	covered(201, 10, cursor(""))
+	covered(202, 0, cursor("")) // before its coverage is there
 }

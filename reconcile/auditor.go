@@ -29,7 +29,7 @@ type Auditor struct {
 	mu       sync.Mutex
 	own      own
 	followed map[string]uint64 // how far the last sweep has followed each writer
-	begins   map[uint64]uint64 // where the coverage of each chain began when it was last looked at
+	coverage coverage          // as it was last read
 	unended  bool              // the last sweep has not come to its end (hours.go)
 	lookAnew bool              // nor has the last look over windows, or everything is to be made again
 
@@ -86,11 +86,21 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 	var left []schema.Cursor
 	var todo *scope
 	var writers map[string]uint64
+	var cursors []schema.Cursor
+	var heads map[uint64]schema.Head
 	var asof match.AsOf
+	var err error
 	reads, reading := errgroup.WithContext(ctx)
-	reads.Go(func() (err error) { bases, left, err = a.bases(reading); return err })
+	reads.Go(func() (err error) { cursors, err = a.cursors(reading); return err })
 	reads.Go(func() (err error) { todo, writers, err = a.touched(reading, a.followed); return err })
-	reads.Go(func() (err error) { asof, err = a.asOf(reading); return err })
+	reads.Go(func() (err error) { heads, err = a.heads(reading); return err })
+	if err := reads.Wait(); err != nil {
+		return Summary{}, err
+	}
+	reads, reading = errgroup.WithContext(ctx)
+	without := a.without(reading) // a table that has no row now had none when touched was read
+	reads.Go(func() (err error) { bases, left, err = a.bases(reading, cursors); return err })
+	reads.Go(func() (err error) { asof, err = a.asOf(reading, heads, cursors, without); return err })
 	if err := reads.Wait(); err != nil {
 		return Summary{}, err
 	}
@@ -116,6 +126,9 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 	var quiet map[place]bool
 	waited := newScope()
 	l := a.loader(ctx, todo)
+	if l.without, err = without(); err != nil {
+		return s, err
+	}
 	l.ev.AsOf = asof
 	ahead := keysOf(todo.pids)
 	finds, finding := errgroup.WithContext(ctx)
@@ -137,7 +150,7 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 	var arena match.Arena
 	for _, part := range parts {
 		if len(parts) > 1 { // what was read ahead is not of one of them alone
-			l = a.loader(ctx, part)
+			l = a.loader(ctx, part) // nor what had no row before the first of them was written
 		}
 		l.scope, l.looked = part, maps.Clone(quiet)
 		j, err := a.judge(l, asof, &arena)
@@ -159,6 +172,11 @@ func (a *Auditor) sweep(ctx context.Context) (Summary, error) {
 	}
 	a.followed, a.unended = writers, false
 	return s, nil
+}
+
+// without tells, asking once, which tables of evidence have no row.
+func (a *Auditor) without(ctx context.Context) func() (map[string]bool, error) {
+	return sync.OnceValues(func() (map[string]bool, error) { return a.store.Without(ctx, seldom...) })
 }
 
 func (a *Auditor) before(step string) error {

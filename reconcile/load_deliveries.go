@@ -15,11 +15,7 @@ const maxPayTo = 1_000
 
 // servers reads how far each delivery log has come and whose payments are in it: as sources, one span for a followed stream with all its rotations, one
 // for each imported file. The table keeps both beside its rows.
-func (a *Auditor) servers(ctx context.Context, latest int64, readEnded func() (map[string]bool, error)) ([]match.Server, error) {
-	ended, err := readEnded()
-	if err != nil {
-		return nil, err
-	}
+func (a *Auditor) servers(ctx context.Context, latest int64, ended map[string]bool) ([]match.Server, error) {
 	spans, err := a.spans(ctx, schema.Deliveries.Name, latest)
 	if err != nil || len(spans) == 0 {
 		return nil, err

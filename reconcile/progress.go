@@ -8,6 +8,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strings"
 	"time"
 
 	"x402audit/reconcile/match"
@@ -69,16 +70,15 @@ func newOwn() own {
 
 // bases are the points from which a sweep goes on: the auditor's own, and those of others that have left theirs. In its first sweep an auditor thinks that of all others: what lives
 // moves on, and its cursor with it. To go on from another one's cursor costs judging something twice, and changes nothing. Those that are left come back too, to be emptied.
-func (a *Auditor) bases(ctx context.Context) (points []progress, left []schema.Cursor, err error) {
-	rows, err := schema.Cursors.Select(ctx, a.store, "FINAL WHERE startsWith(name, '"+CursorName+"/')", nil)
-	if err != nil {
-		return nil, nil, err
-	}
+func (a *Auditor) bases(ctx context.Context, cursors []schema.Cursor) (points []progress, left []schema.Cursor, err error) {
 	o := &a.own
 	points, o.there, o.together = o.bases, false, false
 	others := 0
 	oldest := uint64(time.Now().Add(-o.left).UnixMilli())
-	for _, row := range rows {
+	for _, row := range cursors {
+		if !strings.HasPrefix(row.Name, CursorName+"/") {
+			continue
+		}
 		if row.Name == o.cursor.Name {
 			o.there = row.Body != "" && row.Seq >= oldest+uint64(o.left.Milliseconds()/2)
 			continue
@@ -108,6 +108,11 @@ func (a *Auditor) bases(ctx context.Context) (points []progress, left []schema.C
 		return []progress{p}, nil, err
 	}
 	return points, left, nil
+}
+
+// cursors are those of auditors, chains and sources, in the order of their names.
+func (a *Auditor) cursors(ctx context.Context) ([]schema.Cursor, error) {
+	return schema.Cursors.Select(ctx, a.store, "FINAL ORDER BY name", nil)
 }
 
 // lowest is how far all of them have followed each writer.

@@ -144,7 +144,15 @@ func (a *Auditor) again(ctx context.Context, first int, write bool) (*Rebuilt, e
 	if err != nil {
 		return nil, err
 	}
-	asof, err := a.asOf(ctx)
+	heads, err := a.heads(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cursors, err := a.cursors(ctx)
+	if err != nil {
+		return nil, err
+	}
+	asof, err := a.asOf(ctx, heads, cursors, a.without(ctx))
 	if err != nil {
 		return nil, err
 	}

@@ -26,7 +26,7 @@ func TestSpansOfDeliveries(t *testing.T) {
 		row(1, "log", 10*hour, payTo[0]), row(2, "log#1", 30*hour, payTo[1]), row(3, "log#1", 0, payTo[2]), row(4, "log#1", 40*hour+2, payTo[3]),
 		row(5, "log#1", 40*hour+1, payTo[1]), row(6, "old#import", 5*hour, payTo[3]),
 	})
-	got, err := b.auditor.servers(t.Context(), 40*hour+1, func() (map[string]bool, error) { return map[string]bool{"server": true}, nil })
+	got, err := b.auditor.servers(t.Context(), 40*hour+1, map[string]bool{"server": true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package schema
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -18,16 +17,16 @@ type chainCursor struct {
 	} `json:"arrears"`
 }
 
-// Incomplete tells of which chains some of the blocks that coverage has were read without some of the tokens, or other contracts: there, that something is not in the store
-// says nothing.
-func Incomplete(ctx context.Context, s *Store, chains map[uint64][]Address) (map[uint64]bool, error) {
-	rows, err := Cursors.Select(ctx, s, "FINAL WHERE startsWith(name, 'chain:')", nil)
-	if err != nil {
-		return nil, err
-	}
+// Incomplete tells by cursors, of which those of chains count, of which chains some of the blocks that coverage has were read without some of the tokens, or other contracts: there,
+// that something is not in the store says nothing.
+func Incomplete(cursors []Cursor, chains map[uint64][]Address) (map[uint64]bool, error) {
 	lacks := map[uint64]bool{}
-	for _, row := range rows {
-		id, err := strconv.ParseUint(strings.TrimPrefix(row.Name, "chain:"), 10, 64)
+	for _, row := range cursors {
+		name, ok := strings.CutPrefix(row.Name, "chain:")
+		if !ok {
+			continue
+		}
+		id, err := strconv.ParseUint(name, 10, 64)
 		if err != nil {
 			return nil, fmt.Errorf("the cursor %s: %w", row.Name, err)
 		}

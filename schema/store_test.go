@@ -286,3 +286,27 @@ func TestDSN(t *testing.T) {
 		t.Errorf("unreachable server: %v", err)
 	}
 }
+
+func TestWithout(t *testing.T) {
+	s, ctx := open(t), t.Context()
+	f := func(want ...string) {
+		t.Helper()
+		got, err := s.Without(ctx, "blocks", "cursors", "revenue", "no_such_table")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(got) != len(want) {
+			t.Errorf("without rows are %v, want %v", got, want)
+		}
+		for _, table := range want {
+			if !got[table] {
+				t.Errorf("without rows are %v, want %v", got, want)
+			}
+		}
+	}
+	f("blocks", "cursors")
+	if err := Cursors.Insert(ctx, s, []Cursor{{Name: "a", Seq: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	f("blocks")
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/ClickHouse/clickhouse-go/v2"
 
@@ -56,13 +57,26 @@ func (s *SourceState) file() string {
 
 // ReadStates reads how far every source that was ever followed, imported or posted to has come, in the order of cursor names.
 func ReadStates(ctx context.Context, store *schema.Store) ([]SourceState, error) {
-	var states []SourceState
-	err := schema.Cursors.Each(ctx, store, "FINAL WHERE startsWith(name, 'log:') OR startsWith(name, 'import:') OR startsWith(name, '"+posted+"') ORDER BY name", nil, func(c *schema.Cursor) error {
-		s, err := stateOf(*c)
+	cursors, err := schema.Cursors.Select(ctx, store, "FINAL ORDER BY name", nil)
+	if err != nil {
+		return nil, err
+	}
+	return States(cursors)
+}
+
+// States are those of cursors, of which others than those of sources are left out.
+func States(cursors []schema.Cursor) (states []SourceState, err error) {
+	for _, c := range cursors {
+		if !strings.HasPrefix(c.Name, "log:") && !strings.HasPrefix(c.Name, "import:") && !strings.HasPrefix(c.Name, posted) {
+			continue
+		}
+		s, err := stateOf(c)
+		if err != nil {
+			return states, err
+		}
 		states = append(states, s)
-		return err
-	})
-	return states, err
+	}
+	return states, nil
 }
 
 // readCursor reads one cursor; ok is false when there is none.

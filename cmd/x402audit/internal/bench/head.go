@@ -153,8 +153,11 @@ type times struct {
 	store  *schema.Store
 	blocks []time.Time // when each busy block was there
 	open   map[uint64]time.Time
-	stored []time.Duration // each busy block, until the cursor vouched for it
+	stored []time.Duration // each busy block, until the as-of point showed it
 	judged []time.Duration // each settlement, until its verdict was there
+
+	payments, asof uint64 // rows of these tables at the last look
+	block          uint64 // that the as-of point showed then
 }
 
 // reach waits until the indexer has read up to a block.
@@ -231,33 +234,42 @@ func (t *times) follow(ctx context.Context, n *node, log io.Writer) error {
 	}
 }
 
-// look asks, in one query, for open payments that are matched, and for the block up to which the cursor vouches.
+// look asks for open payments that are matched, and for the block that the as-of point shows. It asks a table only when rows came to it or went, which the engine knows without
+// reading any: looking often would take more of it than sweeps do. Without FINAL: both only ever rise.
 func (t *times) look(ctx context.Context) (block uint64, err error) {
+	var payments, asof uint64
+	const rowsOf = "SELECT sumIf(total_rows, name = 'payments'), sumIf(total_rows, name = 'asof') FROM system.tables WHERE database = currentDatabase() AND name IN ('payments', 'asof')"
+	if err := t.store.Conn().QueryRow(ctx, rowsOf).Scan(&payments, &asof); err != nil {
+		return 0, err
+	}
+	if asof != t.asof {
+		t.asof = asof
+		if err := t.store.Conn().QueryRow(ctx, "SELECT max(latest) FROM asof WHERE chain_id = $1", chainID).Scan(&t.block); err != nil {
+			return 0, err
+		}
+	}
+	if payments == t.payments {
+		return t.block, nil
+	}
+	t.payments = payments
 	pids := []string{"0"}
 	for pid := range t.open {
 		pids = append(pids, strconv.FormatUint(pid, 10))
 	}
-	// Without FINAL, which would cost the engine more than a sweep does: both only ever rise.
-	rows, err := t.store.Conn().Query(ctx, fmt.Sprintf("SELECT false, max(JSONExtractUInt(body, 'latest', 'number')) FROM cursors WHERE name = 'chain:%d'"+
-		" UNION ALL SELECT DISTINCT true, pid FROM payments WHERE pid IN (%s) AND verdict = 'matched'", chainID, strings.Join(pids, ",")))
+	rows, err := t.store.Conn().Query(ctx, "SELECT DISTINCT pid FROM payments WHERE pid IN ("+strings.Join(pids, ",")+") AND verdict = 'matched'")
 	if err != nil {
 		return 0, err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var matched bool
-		var value uint64
-		if err := rows.Scan(&matched, &value); err != nil {
+		var pid uint64
+		if err := rows.Scan(&pid); err != nil {
 			return 0, err
 		}
-		if !matched {
-			block = value
-			continue
-		}
-		t.judged = append(t.judged, time.Since(t.open[value]))
-		delete(t.open, value)
+		t.judged = append(t.judged, time.Since(t.open[pid]))
+		delete(t.open, pid)
 	}
-	return block, rows.Err()
+	return t.block, rows.Err()
 }
 
 func (t *times) print(out io.Writer, busy int) {

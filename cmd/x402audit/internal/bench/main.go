@@ -12,7 +12,7 @@
 //
 // What works on it is the worker itself (internal/worker) with a configuration read from a file, over the embedded engine, in this process, which is
 // the node as well (node.go). A second connection asks the store every few milliseconds which payments it has not seen matched are matched (head.go), so
-// that a measured time is never too short. "stored" is the time until the indexer's cursor vouches for the block; the rest, until the verdict, is the
+// that a measured time is never too short. "stored" is the time until the as-of point shows the block; the rest, until the verdict, is the
 // log's and the sweep's.
 //
 // With -sweep it measures what a sweep costs (sweep.go): M new claims, half of them on old payments from all over the past, over N settled and matched payments and over a

@@ -9,10 +9,10 @@ import (
 	"x402audit/schema"
 )
 
-// The books are counted after sweeps and beside them, at most once a second and with more rest than work: a sweep waits for no book, and its marks, which are there before its cursor is, keep what is
+// The books are counted after sweeps and beside them, at most every few seconds and with more rest than work: a sweep waits for no book, and its marks, which are there before its cursor is, keep what is
 // to be counted across any end (package tally).
 const (
-	countEvery = time.Second
+	countEvery = 5 * time.Second
 	restFor    = 2           // times what counting took
 	lookEvery  = time.Minute // for what another worker left uncounted
 )
