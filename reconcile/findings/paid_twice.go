@@ -52,12 +52,28 @@ type repeat struct {
 	how   string
 }
 
+// begun is a payment with the time of its first claim.
+type begun struct {
+	*match.Case
+	start int64 // Unix milliseconds
+}
+
 // repeats holds each payment of an account against the nearest earlier one that it repeats.
 func repeats(cases []match.Case, cfg *match.Config) map[*match.Case]repeat {
-	accounts := map[account][]*match.Case{}
+	numbers, accounts := map[account]int{}, [][]begun{}
 	for i := range cases {
-		if c := &cases[i]; nonced(c) && c.Settlement.Pairing == schema.Paired && firstClaim(c) != 0 {
-			accounts[accountOf(c)] = append(accounts[accountOf(c)], c)
+		c := &cases[i]
+		if !nonced(c) || c.Settlement.Pairing != schema.Paired {
+			continue
+		}
+		if start := firstClaim(c); start != 0 {
+			of := accountOf(c)
+			n, known := numbers[of]
+			if !known {
+				n = len(accounts)
+				numbers[of], accounts = n, append(accounts, nil)
+			}
+			accounts[n] = append(accounts[n], begun{c, start})
 		}
 	}
 	found := map[*match.Case]repeat{}
@@ -71,9 +87,12 @@ func repeats(cases []match.Case, cfg *match.Config) map[*match.Case]repeat {
 
 // repeatsOf goes through an account in the order of first claims. What was served is repeated by nothing, and what has no identifier only within the window after it
 // failed, so that few of the earlier payments are held against each.
-func repeatsOf(all []*match.Case, window int64, found map[*match.Case]repeat) {
-	slices.SortFunc(all, func(a, b *match.Case) int {
-		return cmp.Or(cmp.Compare(firstClaim(a), firstClaim(b)), a.Payment.Key.Compare(b.Payment.Key))
+func repeatsOf(all []begun, window int64, found map[*match.Case]repeat) {
+	slices.SortFunc(all, func(a, b begun) int {
+		if a.start != b.start {
+			return cmp.Compare(a.start, b.start)
+		}
+		return a.Payment.Key.Compare(b.Payment.Key)
 	})
 	type earlier struct {
 		*match.Case
@@ -93,10 +112,10 @@ func repeatsOf(all []*match.Case, window int64, found map[*match.Case]repeat) {
 		return among, -1, ""
 	}
 	entered := 0
-	for _, c := range all {
-		start := firstClaim(c)
-		for ; firstClaim(all[entered]) < start; entered++ {
-			a := all[entered]
+	for _, this := range all {
+		c, start := this.Case, this.start
+		for ; all[entered].start < start; entered++ {
+			a := all[entered].Case
 			e := earlier{a, entered, servedFrom(a), lastFailed(a) + window}
 			open = append(open, e)
 			if id := identifier(a); id != "" {
@@ -113,7 +132,7 @@ func repeatsOf(all []*match.Case, window int64, found map[*match.Case]repeat) {
 			}
 		}
 		if place >= 0 {
-			found[c] = repeat{all[place], how}
+			found[c] = repeat{all[place].Case, how}
 		}
 	}
 }

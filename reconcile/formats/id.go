@@ -36,11 +36,12 @@ func (r *reader) deliveryID(rec *record) schema.Hash {
 }
 
 func (r *reader) sum(b []byte, rec *record) schema.Hash {
-	at := ""
+	var at [20]byte
+	var ns []byte
 	if rec.time.set {
-		at = strconv.FormatInt(rec.time.ns, 10)
+		ns = strconv.AppendInt(at[:0], rec.time.ns, 10)
 	}
-	b = counted(b, 's', at)
+	b = append(length(b, 's', len(ns)), ns...)
 	b = r.shapes.canonical(b, &value{kind: mapping, members: rec.body})
 	r.hashed = b
 	return sha256.Sum256(b)

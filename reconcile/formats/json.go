@@ -78,7 +78,7 @@ func (s *scanner) scan(text string) (value, error) {
 }
 
 func (s *scanner) space() {
-	for s.at < len(s.text) {
+	for s.at < len(s.text) && s.text[s.at] <= ' ' {
 		switch s.text[s.at] {
 		case ' ', '\t', '\n', '\r':
 			s.at++
@@ -94,13 +94,13 @@ func (s *scanner) value(depth int) (value, error) {
 		return value{}, errEnds
 	}
 	switch c := s.text[s.at]; c {
+	case '"':
+		t, err := s.quoted()
+		return value{kind: text, text: t}, err
 	case '{':
 		return s.container(mapping, '}', depth)
 	case '[':
 		return s.container(list, ']', depth)
-	case '"':
-		t, err := s.quoted()
-		return value{kind: text, text: t}, err
 	case 't':
 		return s.word("true", boolean)
 	case 'f':
@@ -118,25 +118,11 @@ func (s *scanner) container(k kind, end byte, depth int) (value, error) {
 	}
 	s.at++
 	first := len(s.open)
+	if s.space(); s.at < len(s.text) && s.text[s.at] == end {
+		s.at++
+		return s.close(k, first), nil
+	}
 	for {
-		s.space()
-		if s.at == len(s.text) {
-			return value{}, errEnds
-		}
-		switch c := s.text[s.at]; {
-		case c == end && len(s.open) == first:
-			s.at++
-			return s.close(k, first), nil
-		case len(s.open) == first:
-		case c == end:
-			s.at++
-			return s.close(k, first), nil
-		case c == ',':
-			s.at++
-			s.space()
-		default:
-			return value{}, errSyntax
-		}
 		var f field
 		var err error
 		if k == mapping {
@@ -148,6 +134,19 @@ func (s *scanner) container(k kind, end byte, depth int) (value, error) {
 			return value{}, err
 		}
 		s.open = append(s.open, f)
+		if s.space(); s.at == len(s.text) {
+			return value{}, errEnds
+		}
+		switch s.text[s.at] {
+		case ',':
+			s.at++
+			s.space()
+		case end:
+			s.at++
+			return s.close(k, first), nil
+		default:
+			return value{}, errSyntax
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package formats
 import (
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/holiman/uint256"
 
@@ -84,11 +85,19 @@ func (v value) stated() string {
 	if v.kind != text && v.kind != number {
 		return ""
 	}
-	s := strings.TrimSpace(v.text)
+	s := trimmed(v.text)
 	if len(s) == len("unknown") && strings.EqualFold(s, "unknown") {
 		return ""
 	}
 	return s
+}
+
+// trimmed is strings.TrimSpace of what seldom needs it.
+func trimmed(s string) string {
+	if s != "" && s[0] > ' ' && s[0] < utf8.RuneSelf && s[len(s)-1] > ' ' && s[len(s)-1] < utf8.RuneSelf {
+		return s
+	}
+	return strings.TrimSpace(s)
 }
 
 func (o object) address(path, name string) (schema.Address, error) {

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime/pprof"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -64,20 +65,12 @@ func measureImport(ctx context.Context, o options, out io.Writer) (err error) {
 	rate := func(what string, lines int, took time.Duration) {
 		fmt.Fprintf(out, "%-32s %9.0f lines/s (%s)\n", what, float64(lines)/took.Seconds(), took.Round(time.Millisecond))
 	}
-	idle, err := ourCPU()
-	if err != nil {
-		return err
-	}
-	lines, took, err := inMemory(path, cfg)
+	lines, took, busy, err := inMemory(path, cfg)
 	if err != nil {
 		return err
 	}
 	rate("parsed and judged in memory", lines, took)
-	busy, err := ourCPU()
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "%-32s %9.1f µs a line\n", "  of processor time", float64((busy-idle).Microseconds())/float64(lines))
+	fmt.Fprintf(out, "%-32s %9.1f µs a line\n", "  of processor time", float64(busy.Microseconds())/float64(lines))
 
 	store, err := schema.Open(ctx, cfg.Store())
 	if err != nil {
@@ -193,15 +186,15 @@ func wordOf(kind byte, n int) (h common.Hash) {
 
 // inMemory parses lines of the log on all cores and judges their claims beside settlements that they agree with, a stretch at a time: one is judged while the next is parsed.
 // The file was read before.
-func inMemory(path string, cfg *config.Config) (lines int, took time.Duration, err error) {
+func inMemory(path string, cfg *config.Config) (lines int, took, busy time.Duration, err error) {
 	const stretch, most = 20_000, 200_000
 	parser, err := formats.New(formats.Options{Facilitator: facilitatorName, Chains: cfg.Formats().Chains, Unchecked: cfg.Formats().Unchecked})
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	f, err := os.Open(path)
 	if err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	defer f.Close()
 	var texts []string
@@ -211,12 +204,16 @@ func inMemory(path string, cfg *config.Config) (lines int, took time.Duration, e
 		texts = append(texts, r.Text())
 	}
 	if err := r.Err(); err != nil {
-		return 0, 0, err
+		return 0, 0, 0, err
 	}
 	audit := cfg.Audit()
 	stretches := make(chan []match.Claim, 1)
 	judging, judged := new(errgroup.Group), 0
 	began := time.Now()
+	idle, err := ourCPU()
+	if err != nil {
+		return 0, 0, 0, err
+	}
 	judging.Go(func() (err error) {
 		var arena match.Arena
 		for claims := range stretches {
@@ -247,8 +244,13 @@ func inMemory(path string, cfg *config.Config) (lines int, took time.Duration, e
 	}
 	close(stretches)
 	err = errors.Join(failed, judging.Wait())
-	return len(texts), time.Since(began), err
+	took = time.Since(began)
+	busy, failed = ourCPU()
+	return len(texts), took, busy - idle, errors.Join(err, failed)
 }
+
+// recycled is room for the records of lines that are parsed together.
+var recycled = sync.Pool{New: func() any { return new(formats.Records) }}
 
 func parseAll(parser *formats.Parser, lines []string) ([]match.Claim, error) {
 	claims, group := make([]match.Claim, len(lines)), new(errgroup.Group)
@@ -256,9 +258,11 @@ func parseAll(parser *formats.Parser, lines []string) ([]match.Claim, error) {
 	for first := 0; first < len(lines); first += together {
 		group.Go(func() error {
 			part := lines[first:min(first+together, len(lines))]
-			records := formats.Records{Claims: make([]schema.Claim, 0, len(part))}
+			records := recycled.Get().(*formats.Records)
+			defer recycled.Put(records)
+			records.Claims = records.Claims[:0]
 			for _, line := range part {
-				if err := parser.Append(&records, line); err != nil {
+				if err := parser.Append(records, line); err != nil {
 					return err
 				}
 			}
