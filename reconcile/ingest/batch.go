@@ -30,7 +30,12 @@ func (b *batch) expect(lines []parsed) {
 		deliveries += len(lines[i].records.Deliveries)
 	}
 	b.raws = slices.Grow(b.raws, len(lines))
-	b.claims, b.sightings, b.deliveries = make([]schema.Claim, 0, claims), make([]schema.Sighting, 0, claims), make([]schema.Delivery, 0, deliveries)
+	b.claims, b.sightings, b.deliveries = slices.Grow(b.claims, claims), slices.Grow(b.sightings, claims), slices.Grow(b.deliveries, deliveries)
+}
+
+// reset makes it empty. Its raw lines are another's since they were added to a gathering.
+func (b *batch) reset() {
+	*b = batch{rejects: b.rejects[:0], claims: b.claims[:0], sightings: b.sightings[:0], deliveries: b.deliveries[:0], transfers: b.transfers[:0]}
 }
 
 // counts are what batches held.

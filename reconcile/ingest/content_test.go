@@ -140,7 +140,7 @@ func TestParseAll(t *testing.T) {
 				lines[i].text = "{bad"
 			}
 		}
-		parseAll(lines)
+		parseAll(lines, new(room))
 		for i := range lines {
 			bad := i%3 == 2
 			if (lines[i].err != nil) != bad || !bad && int(lines[i].records.Claims[0].Key.Nonce.Big().Int64()) != i {

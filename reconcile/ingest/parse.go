@@ -3,6 +3,7 @@ package ingest
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 
 	"x402audit/reconcile/formats"
@@ -37,31 +38,32 @@ func (p *parsed) parse(all *formats.Records) {
 	p.records = formats.Records{Claims: all.Claims[claims:], Deliveries: all.Deliveries[deliveries:], Transfers: all.Transfers[transfers:]}
 }
 
+// room is what the records of lines are put into, part by part, and can be used again when they are out of use.
+type room []formats.Records
+
 // parseTogether parses lines one after the other. Most hold one claim.
-func parseTogether(lines []parsed) {
-	all := formats.Records{Claims: make([]schema.Claim, 0, len(lines))}
+func parseTogether(lines []parsed, all *formats.Records) {
+	all.Claims, all.Deliveries, all.Transfers = slices.Grow(all.Claims[:0], len(lines)), all.Deliveries[:0], all.Transfers[:0]
 	for i := range lines {
-		lines[i].parse(&all)
+		lines[i].parse(all)
 	}
 }
 
 // parseAll parses lines on all processors; each result stays with its line, so that their order is the file's.
-func parseAll(lines []parsed) {
-	workers := min(runtime.GOMAXPROCS(0), (len(lines)+together-1)/together)
-	if workers <= 1 {
-		parseTogether(lines)
-		return
+func parseAll(lines []parsed, r *room) {
+	parts := (len(lines) + together - 1) / together
+	*r = slices.Grow((*r)[:0], parts)[:parts]
+	next := make(chan int, parts)
+	for part := range parts {
+		next <- part
 	}
-	parts := make(chan []parsed, len(lines)/together+1)
-	for first := 0; first < len(lines); first += together {
-		parts <- lines[first:min(first+together, len(lines))]
-	}
-	close(parts)
+	close(next)
 	var group sync.WaitGroup
-	for range workers {
+	for range min(runtime.GOMAXPROCS(0), parts) {
 		group.Go(func() {
-			for part := range parts {
-				parseTogether(part)
+			for part := range next {
+				first := part * together
+				parseTogether(lines[first:min(first+together, len(lines))], &(*r)[part])
 			}
 		})
 	}

@@ -88,7 +88,7 @@ func (e *Endpoint) Read(records []string) *Post {
 		}
 		taken, numbers = append(taken, n), append(numbers, i+1)
 	}
-	parseAll(taken)
+	parseAll(taken, new(room))
 	for i := range taken {
 		t := &taken[i]
 		if len(t.records.Deliveries) > 0 && e.source.Role == schema.RoleFacilitator {

@@ -23,7 +23,7 @@ type limits struct {
 
 var (
 	followed = limits{5_000, 8 << 20, 1}
-	imported = limits{25_000, 40 << 20, 4}
+	imported = limits{12_500, 20 << 20, 6}
 )
 
 // errRewritten says that the file is no longer the one that was read so far: truncated, or written anew.
@@ -44,6 +44,10 @@ type stream struct {
 	unpacked *unpacked // while a packed file is drained
 	whole    bool      // the file is read from its start to its end, and nobody writes to it: it can be one JSON array, or objects over several lines
 	limits   limits
+
+	batch batch // the newest; its memory, and that of the two below, is used again for the next
+	taken []parsed
+	room  room
 }
 
 func newStream(store *schema.Store, s Source, options formats.Options, name string) (*stream, error) {
@@ -218,9 +222,14 @@ func (t *stream) consumed() uint64 {
 	return t.state.Offset
 }
 
-// read takes the next batch out of the file, from where it was read so far, and says how far the source is then. A fault in the middle of the file costs nothing that stands before it.
+// read takes the next batch out of the file, from where it was read so far, and says how far the source is then. The batch is valid until the next read. A fault in the middle of the file costs nothing that stands before it.
 func (t *stream) read(ctx context.Context, l cutter, from SourceState, final bool) (b *batch, state SourceState, end bool, err error) {
-	b, state = &batch{}, from
+	if t.whole {
+		t.batch.reset()
+	} else { // what comes little by little needs little room
+		t.batch, t.taken, t.room = batch{}, nil, nil
+	}
+	b, state = &t.batch, from
 	state.Ended = false
 	if err := ctx.Err(); err != nil {
 		return nil, state, false, err
@@ -232,7 +241,7 @@ func (t *stream) read(ctx context.Context, l cutter, from SourceState, final boo
 			parser = t.parser
 		}
 	}
-	taken := make([]parsed, 0, min(t.limits.lines, 64))
+	taken := t.taken[:0]
 	var texts texts
 	for len(taken) < t.limits.lines && b.bytes < t.limits.bytes {
 		n, err := l.next()
@@ -265,11 +274,12 @@ func (t *stream) read(ctx context.Context, l cutter, from SourceState, final boo
 			break
 		}
 	}
-	parseAll(taken)
+	parseAll(taken, &t.room)
 	b.expect(taken)
 	for i := range taken {
 		t.take(b, &state, &taken[i])
 	}
+	t.taken = taken
 	return b, state, end, nil
 }
 
