@@ -10,7 +10,7 @@ import (
 // Whoever numbers payers takes numbers above all that stand, writes them, and looks again: whether one of its payers has another number too, and whether one of its numbers is another payer's too. Of two
 // who collide, the one that has written last sees both. Of payers with one number, all but the first get another, greater one; then the hours of each payer that has several numbers are
 // marked. A unit that was counted by a number that is none any more was counted after marks that were read before, as numbers are read after marks: so it is counted again, like any other of whose hours something
-// has changed.
+// has changed. What a process that was killed before it could look has left behind is found by the next one that starts: it looks at all numbers once.
 
 // numbersOf are the numbers of payers in some hours.
 func numbersOf(hours string) string {
@@ -42,21 +42,26 @@ func (t *Tally) agree(ctx context.Context, before, last uint32) error {
 		}
 		more = last != was
 	}
-	rows, err := t.store.Conn().Query(ctx, "SELECT DISTINCT chain_id, toInt64(toUnixTimestamp(hour)) FROM payments_by_hour WHERE authorizer IN (SELECT payer FROM "+numbered+" HAVING uniqExact(id) > 1)")
+	several := "SELECT payer FROM " + numbered + " HAVING uniqExact(id) > 1"
+	var n uint64
+	if err := t.store.Conn().QueryRow(ctx, "SELECT count() FROM ("+several+")").Scan(&n); err != nil || n == 0 { // as a rule; their hours are found by reading all payments
+		return numbering(err)
+	}
+	rows, err := t.store.Conn().Query(ctx, "SELECT DISTINCT chain_id, toInt64(toUnixTimestamp(hour)) FROM payments_by_hour WHERE authorizer IN ("+several+")")
 	if err != nil {
-		return fmt.Errorf("numbering payers: %w", err)
+		return numbering(err)
 	}
 	defer rows.Close()
 	marks := Marks{}
 	for rows.Next() {
 		var u unit
 		if err := rows.Scan(&u.chain, &u.at); err != nil {
-			return fmt.Errorf("numbering payers: %w", err)
+			return numbering(err)
 		}
 		marks.Add(u.chain, u.at, WhyEvidence)
 	}
 	if err := rows.Err(); err != nil {
-		return fmt.Errorf("numbering payers: %w", err)
+		return numbering(err)
 	}
 	return t.Mark(ctx, marks)
 }
@@ -65,7 +70,7 @@ func (t *Tally) agree(ctx context.Context, before, last uint32) error {
 func (t *Tally) give(ctx context.Context, last uint32, payers string) (uint32, error) {
 	err := t.store.Conn().Exec(ctx, fmt.Sprintf("INSERT INTO payer_ids (payer, id) SELECT payer, accurateCast(%d + row_number() OVER (ORDER BY payer), 'UInt32') FROM (%s)", last, payers))
 	if err != nil {
-		return 0, fmt.Errorf("numbering payers: %w", err)
+		return 0, numbering(err)
 	}
 	return t.lastNumber(ctx)
 }
@@ -75,4 +80,11 @@ func (t *Tally) lastNumber(ctx context.Context) (last uint32, err error) {
 		return 0, fmt.Errorf("reading payer_ids: %w", err)
 	}
 	return last, nil
+}
+
+func numbering(err error) error {
+	if err != nil {
+		return fmt.Errorf("numbering payers: %w", err)
+	}
+	return nil
 }

@@ -81,4 +81,16 @@ func TestNumbersAgree(t *testing.T) {
 			t.Errorf("marked are the hours of %s", is)
 		}
 	}
+	// One more was killed before it could look: a and b have one number, and e has another one. The next that starts finds it.
+	exec("INSERT INTO payer_ids (payer, id) VALUES ('a', 90), ('b', 90), ('e', 91)")
+	exec("TRUNCATE TABLE book_marks")
+	if _, err := New(store, slog.New(slog.DiscardHandler)).Count(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if is := ask("concat(toString(uniqExact(number)), ' of ', toString(count()))", "(SELECT payer, max(id) AS number FROM payer_ids GROUP BY payer)"); is != "5 of 5" {
+		t.Errorf("numbers after a start: %s", is)
+	}
+	if is := marked(); is != "[1,2,3,4,5]" {
+		t.Errorf("marked after a start are the hours of %s", is)
+	}
 }

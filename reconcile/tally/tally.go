@@ -43,6 +43,7 @@ type Tally struct {
 
 	counting sync.Mutex      // one count at a time
 	compared time.Time       // when all numbers were compared last
+	agreed   bool            // this process has looked at the numbers of all payers
 	state    state           // as it was written or read last
 	finals   map[uint64]head // as of which payments were judged
 
@@ -187,6 +188,16 @@ func (t *Tally) count(ctx context.Context) (c Counted, err error) {
 		return c, nil
 	}
 
+	if !t.agreed {
+		last, err := t.lastNumber(ctx)
+		if err != nil {
+			return c, err
+		}
+		if err := t.agree(ctx, 0, last); err != nil {
+			return c, err
+		}
+		t.agreed = true
+	}
 	var hours []version
 	if all {
 		hours, err = t.dirtyHours(ctx, nil)
