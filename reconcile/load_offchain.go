@@ -42,7 +42,7 @@ func (l *loader) channelEvents(channels map[channelAt]bool) (events []schema.Cha
 				}
 			}
 		}
-		canonical := canonical(in(l, schema.Blocks, "(chain_id, number) IN", tuples(blocks)))
+		canonical := canonical(in(l, schema.Blocks, chainsOf(blocks)+" AND number IN", heights(blocks)))
 		todo = slices.DeleteFunc(todo, func(k channelAt) bool {
 			es := of[k]
 			reached := len(es) < most || slices.ContainsFunc(es, func(e schema.ChannelEvent) bool { return e.BlockNumber <= l.final(k.chain) && canonical[e.BlockHash] })
@@ -91,7 +91,7 @@ func (l *loader) vouched() (pids []uint64) {
 	for i := range events {
 		blocks[at{events[i].ChainID, events[i].BlockNumber}] = true
 	}
-	said := canonical(in(l, schema.Blocks, "(chain_id, number) IN", tuples(blocks)))
+	said := canonical(in(l, schema.Blocks, chainsOf(blocks)+" AND number IN", heights(blocks)))
 	reached, touched := map[channelAt]uint256.Int{}, map[channelAt]uint256.Int{}
 	for i := range events {
 		e := &events[i]

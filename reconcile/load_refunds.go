@@ -70,7 +70,7 @@ func (l *loader) unexplained() ([]schema.Transfer, error) {
 	l.together(
 		get(l, schema.Settlements, &beside, "transaction IN", hashes(txs)),
 		get(l, keyOfClaim, &naming, "pid = 0 AND transaction IN", hashes(txs)),
-		get(l, schema.Blocks, &said, "(chain_id, number) IN", tuples(blocks)),
+		get(l, schema.Blocks, &said, chainsOf(blocks)+" AND number IN", heights(blocks)),
 	)
 	own := map[logOf]*schema.Settlement{}
 	explained := map[logOf]bool{}

@@ -11,13 +11,13 @@ import (
 // plain finds the payments that keyless claims of transactions could have by plain Transfers in them.
 func (l *loader) plain(txs map[place]bool) (pids []uint64) {
 	var ran []schema.Transaction
-	l.together(get(l, schema.Transactions, &ran, "(chain_id, hash) IN", places(txs)))
+	l.together(get(l, schema.Transactions, &ran, chainsOf(txs)+" AND hash IN", hashes(txs)))
 	blocks := map[at]bool{}
 	for i := range ran {
 		blocks[at{ran[i].ChainID, ran[i].BlockNumber}] = true
 	}
 	var moved []schema.Transfer
-	l.together(get(l, schema.Transfers, &moved, "(chain_id, block_number) IN", tuples(blocks)))
+	l.together(get(l, schema.Transfers, &moved, chainsOf(blocks)+" AND block_number IN", heights(blocks)))
 	for i := range moved {
 		if x := &moved[i]; txs[place{x.ChainID, x.Transaction}] {
 			pids = append(pids, match.PlainKey(x).PID())

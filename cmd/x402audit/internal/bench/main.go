@@ -1,7 +1,7 @@
 // Command bench measures the head: from a block being there at the node to the verdicts of its settlements being there to be queried.
 //
 //	go run ./cmd/x402audit/internal/bench [-head 5m] [-window 20m] [-cpuprofile FILE]
-//	go run ./cmd/x402audit/internal/bench -sweep N [-touch M]
+//	go run ./cmd/x402audit/internal/bench -sweep N [-touch M] [-data DIR]
 //	go run ./cmd/x402audit/internal/bench -import N [-signatures] [-cpuprofile FILE]
 //	go run ./cmd/x402audit/internal/bench -books N [-evidence] [-data DIR] [-days 365] [-rounds 20]
 //
@@ -16,7 +16,7 @@
 // log's and the sweep's.
 //
 // With -sweep it measures what a sweep costs (sweep.go): M new claims, half of them on old payments from all over the past, over N settled and matched payments and over a
-// tenth of them, in the same store. It prints the time, the rows that the engine read for each touched key, and both as ratios. The old payments are written by
+// tenth of them. It prints the time, the rows that the engine read for each touched key, and both as ratios. The old payments are written by
 // statements, as a sweep would have left them.
 //
 // With -books it fills a store with a year of N payments of a fixed shape (year.go), and prints what they take on disk, table by table, and how fast the books are read. It says first how much
@@ -49,7 +49,7 @@ func main() {
 	flag.IntVar(&o.days, "days", 365, "with -books, how long the year is")
 	flag.BoolVar(&o.evidence, "evidence", false, "with -books, write the whole evidence")
 	flag.IntVar(&o.rounds, "rounds", 20, "with -books, how often each question is asked")
-	flag.StringVar(&o.data, "data", "", "with -books, the data folder, which stays, and is not filled again when it holds the year; without one it is a new one that goes")
+	flag.StringVar(&o.data, "data", "", "with -books and -sweep, the data folder, which stays, and is not filled again when it is filled; without one it is a new one that goes")
 	flag.BoolVar(&o.signatures, "signatures", false, "with -import, check signatures")
 	flag.StringVar(&o.profile, "cpuprofile", "", "file for the CPU profile of the worker and the node")
 	flag.BoolVar(&o.verbose, "verbose", false, "show the worker's own log")
