@@ -422,7 +422,7 @@ const statement = 240 << 10
 // What is looked up lies scattered: little is read around each row, and by few keys it is found sooner by one thread, beside the other look-ups, than by several that are started for it.
 const (
 	scattered = " SETTINGS max_read_buffer_size_local_fs = 16384, local_filesystem_read_method = 'pread'"
-	fewKeys   = 2000
+	fewKeys   = 400
 )
 
 // get is a read that adds to rows all that a condition "columns IN" finds; nothing is to be read where there are no values.
