@@ -222,7 +222,7 @@ func (t *times) follow(ctx context.Context, n *node, log io.Writer) error {
 		if err != nil {
 			return err
 		}
-		for int(at) >= first+len(t.stored) {
+		for len(t.stored) < len(t.blocks) && int(at) >= first+len(t.stored) { // one that came since is timed by the next look
 			t.stored = append(t.stored, time.Since(t.blocks[len(t.stored)]))
 		}
 		if news == nil && (len(t.open) == 0 && len(t.stored) == len(t.blocks) || time.Since(end) > patience) {
