@@ -103,16 +103,12 @@ func (in *Ingest) CatchUp(ctx context.Context) error {
 
 // Run follows every source until the context ends, and then returns nil. Of several processes one at a time follows a source, and the others stand by. It waits for files that are not there or cannot be read, and tries again what the store does not
 // take; what that refuses for good is its error.
-// changed, if given, is called after new claims and deliveries are durable and announced; sources call it side by side.
+// changed, if given, is called after new evidence is durable and announced, before the cursor vouches for it; sources call it side by side.
 func (in *Ingest) Run(ctx context.Context, changed func()) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { in.watch(ctx); return nil })
 	for _, f := range in.followers {
-		f.stored = func(c *counts) {
-			if c.claims+c.deliveries+c.transfers > 0 && changed != nil {
-				changed()
-			}
-		}
+		f.writer.announced = changed
 		group.Go(func() error {
 			defer f.leave()
 			return f.run(ctx, in.poll, in.pause)

@@ -22,6 +22,8 @@ type writer struct {
 	cursor uint64 // newest sequence number that may have been used
 	touch  uint64
 	before func(table string) error // called before each write, in their order; a test ends the writer there
+
+	announced func() // if given, called when new rows of touched are there: what they name can be judged now, and need not wait for the cursor
 }
 
 // hold makes sure that no other process writes under the name, and tells whether that was so all the time: else what is known of the cursor is to be read again.
@@ -95,6 +97,9 @@ func (w *writer) writeUp(ctx context.Context, g *gathering, cursors []schema.Cur
 	}
 	if err := insertRows(ctx, w, schema.Touches.Name, g.touched, nil); err != nil {
 		return err
+	}
+	if g.touched.Len() > 0 && w.announced != nil {
+		w.announced()
 	}
 	if w.held {
 		// Who has lost the name meanwhile has announced this under numbers that another's may have overtaken, and leaves it to that other to read and announce it.
